@@ -14,7 +14,6 @@ from __future__ import annotations
 import operator
 from typing import Any
 
-import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
@@ -91,7 +90,8 @@ class FocalModulation(nn.Module):
         out = query * self.h(aggregate)
         if self.ln is not None:
             out = self.ln(out.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-        return self.proj_drop(self.proj(out))
+        result: Tensor = self.proj_drop(self.proj(out))
+        return result
 
 
 def _kernel_sizes(focal_level: int, focal_window: Any, focal_factor: Any) -> list[int]:
@@ -101,7 +101,7 @@ def _kernel_sizes(focal_level: int, focal_window: Any, focal_factor: Any) -> lis
         raise ValueError(f"focal_window={window}: a kernel must be odd; write {window - 1} or {window + 1}")
     if factor % 2 and focal_level > 1:
         raise ValueError(
-            f"focal_factor={factor}: with focal_window={window} level 2 would have an even kernel of {window + factor}; "
+            f"focal_factor={factor}: a kernel must be odd, and the second level's would be {window + factor}; "
             f"write {factor - 1} or {factor + 1}"
         )
     return [window + factor * level for level in range(focal_level)]

@@ -17,8 +17,9 @@ import importlib
 import inspect
 import sys
 import threading
+from collections.abc import Sequence
 from types import FunctionType, ModuleType
-from typing import Any, Callable, NamedTuple, Sequence
+from typing import Any, Callable, NamedTuple
 
 import torch
 import yaml
@@ -110,7 +111,7 @@ def _with_branch(parse_model: FunctionType) -> FunctionType:
         raise _unsupported(f"the source of parse_model cannot be read ({error})") from error
     ends = [node for node in ast.walk(function) if isinstance(node, ast.If) and _is_default(node.orelse)]
     if not isinstance(function, ast.FunctionDef) or len(ends) != 1:
-        raise _unsupported(f"parse_model has {len(ends)} branches that end in `else: c2 = ch[f]`, where one is expected")
+        raise _unsupported(f"parse_model ends {len(ends)} branches with `else: c2 = ch[f]`, where one is expected")
     end = ends[0]
     branch = ast.parse(
         "if _yolo_focal.is_registered(m):\n    c2, m, args = _yolo_focal.read_row(m, d, i, f, args, ch)"

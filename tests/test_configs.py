@@ -1,0 +1,147 @@
+"""The packaged configs, where they are found, and that Ultralytics' own configs are left as they were."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import ultralytics
+from conftest import REPO, python
+from torch import nn
+from ultralytics import YOLO
+
+from yolo_focal import FocalModulation, configs
+
+WIDTHS = {"n": 256, "s": 512, "m": 576, "l": 512, "x": 640}  # of row 8, which row 9 takes over
+
+
+def sppf_parameters(c: int) -> int:
+    """Two 1x1 convolutions without bias, c to c/2 and 4 * c/2 to c, each with a batch norm's scale and shift."""
+    half = c // 2
+    return c * half + 2 * half + 4 * half * c + 2 * c
+
+
+def focal_parameters(c: int, levels: int = 2, window: int = 7, factor: int = 2) -> int:
+    """Query, context and gates from one linear layer; a depthwise kernel per level; h; the output projection."""
+    into = c * (2 * c + levels + 1) + (2 * c + levels + 1)
+    kernels = sum(c * (window + factor * level) ** 2 for level in range(levels))
+    return into + kernels + 2 * (c * c + c)
+
+
+def size(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+@pytest.mark.parametrize("scale", WIDTHS)
+def test_only_sppf_is_replaced(scale: str) -> None:
+    stock, focal = YOLO(f"yolov8{scale}.yaml").model, YOLO(f"yolov8{scale}-focal.yaml").model
+    width = WIDTHS[scale]
+    assert size(focal) == size(stock) - sppf_parameters(width) + focal_parameters(width)
+    assert len(stock.model) == len(focal.model)
+    for theirs, ours in zip(stock.model, focal.model):
+        assert (theirs.i, theirs.f) == (ours.i, ours.f)
+        if ours.i == 9:
+            assert theirs.type.endswith(".SPPF")
+            assert type(ours) is FocalModulation
+            assert ours.dim == width
+        else:
+            assert theirs.type == ours.type
+            assert {k: v.shape for k, v in theirs.state_dict().items()} == {
+                k: v.shape for k, v in ours.state_dict().items()
+            }
+    assert stock.save == focal.save
+
+
+def test_a_bare_name_is_found_from_any_folder(tmp_path: Path) -> None:
+    code = (
+        "from ultralytics import YOLO; m = YOLO('yolov8s-focal.yaml'); print(m.model.yaml['scale'], m.model.model[9])"
+    )
+    assert "s FocalModulation" in python(code, cwd=tmp_path)
+
+
+@pytest.mark.parametrize("folder", ["cfg", "run2n/cfg", "run2n/3s/cfg"])
+@pytest.mark.parametrize("decoy", [False, True])
+def test_a_path_is_found_whatever_its_folders_are_called(tmp_path: Path, folder: str, decoy: bool) -> None:
+    here = tmp_path / folder
+    here.mkdir(parents=True)
+    text = (REPO / "cfg" / "yolov8-focal.yaml").read_text()
+    (here / "yolov8-focal.yaml").write_text(text)
+    if decoy:  # where Ultralytics would look: the folder without its letter
+        there = tmp_path / folder.replace("2n", "2")
+        there.mkdir(parents=True, exist_ok=True)
+        if there != here:
+            (there / "yolov8-focal.yaml").write_text(text.replace("FocalModulation, []", "FocalModulation, [0.5]"))
+    model = YOLO(str(here / "yolov8m-focal.yaml")).model
+    assert model.yaml["scale"] == "m"
+    assert model.model[9].dim == WIDTHS["m"]
+    assert model.model[9].proj_drop.p == 0
+
+
+def test_a_file_of_the_users_own_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (REPO / "cfg" / "yolov8-focal.yaml").read_text()
+    (tmp_path / "yolov8-focal.yaml").write_text(text.replace("FocalModulation, []", "FocalModulation, [0.5]"))
+    monkeypatch.chdir(tmp_path)
+    assert YOLO("yolov8n-focal.yaml").model.model[9].proj_drop.p == 0.5
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        ("yolov8n-focal.yaml", "yolov8-focal.yaml"),
+        ("yolov8-focal.yaml", "yolov8-focal.yaml"),
+        ("cfg/yolov8x-focal.yaml", "yolov8-focal.yaml"),
+        ("shapes.yaml", "shapes.yaml"),
+        ("yolov8n.yaml", None),
+        ("models/yolov8n-focal.yaml", None),
+        ("yolov8n-focal.pt", None),
+        ("no-such.yaml", None),
+    ],
+)
+def test_what_a_name_means(wanted: str, found: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert configs.find(wanted) == (found and configs.folder() / found)
+
+
+def test_a_missing_config_is_reported_by_ultralytics_as_before(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        YOLO(str(tmp_path / "run2n" / "yolov8n-focal.yaml"))
+
+
+COUNT = """
+import json, sys, warnings
+from pathlib import Path
+import ultralytics
+from ultralytics import YOLO
+from ultralytics.utils import LOGGER
+LOGGER.setLevel("ERROR")
+warnings.simplefilter("ignore")
+counts = {}
+for file in sorted((Path(ultralytics.__file__).parent / "cfg" / "models").rglob("*.yaml")):
+    try:
+        model = YOLO(file.name.replace("yolov8", "yolov8n").replace("yolo11", "yolo11n").replace("yolo26", "yolo26n"))
+        counts[file.name] = sum(p.numel() for p in model.model.parameters())
+    except Exception as error:
+        counts[file.name] = f"{type(error).__name__}: {error}"
+import yolo_focal
+print(json.dumps([yolo_focal.is_active(), counts]))
+"""
+
+
+def test_every_config_of_ultralytics_builds_as_before(tmp_path: Path) -> None:
+    off = json.loads(python(COUNT, tmp_path, YOLO_FOCAL_AUTOLOAD="0").splitlines()[-1])
+    on = json.loads(python(COUNT, tmp_path).splitlines()[-1])
+    assert (off[0], on[0]) == (False, True)
+    assert on[1] == off[1]
+    shipped = list((Path(ultralytics.__file__).parent / "cfg" / "models").rglob("*.yaml"))
+    assert len(on[1]) == len(shipped) > 20
+    assert sum(isinstance(count, int) for count in on[1].values()) > 20
+
+
+def test_without_a_checkout_the_packaged_copy_is_read(tmp_path: Path) -> None:
+    shutil.copytree(REPO / "yolo_focal", tmp_path / "yolo_focal", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(REPO / "cfg", tmp_path / "yolo_focal" / "cfg")
+    code = "from yolo_focal import configs; print(configs.find('yolov8n-focal.yaml'))"
+    expected = tmp_path / "yolo_focal" / "cfg" / "yolov8-focal.yaml"
+    assert python(code, tmp_path).strip() == str(expected)

@@ -1,0 +1,179 @@
+"""The patch of Ultralytics' parser: taken and given back whole, line numbers kept, safe from several threads."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+import ultralytics
+import ultralytics.nn
+import ultralytics.utils.checks as checks
+import ultralytics.utils.files
+from ultralytics import YOLO
+from ultralytics.data import utils as data_utils
+from ultralytics.engine import model as engine_model
+from ultralytics.nn import tasks
+
+import yolo_focal
+
+HELD = [
+    (tasks, "parse_model"),
+    (ultralytics.nn, "parse_model"),
+    (tasks, "yaml_model_load"),
+    (ultralytics.nn, "yaml_model_load"),
+    (engine_model, "yaml_model_load"),
+    (checks, "check_file"),
+    (data_utils, "check_file"),
+    (tasks, "check_file"),
+]
+
+
+@pytest.fixture(autouse=True)
+def active() -> Iterator[None]:
+    yolo_focal.activate()
+    yield
+    yolo_focal.activate()
+
+
+def test_deactivating_puts_the_very_same_functions_back() -> None:
+    yolo_focal.deactivate()
+    assert not yolo_focal.is_active()
+    before = [getattr(module, name) for module, name in HELD]
+    yolo_focal.activate()
+    assert yolo_focal.is_active()
+    during = [getattr(module, name) for module, name in HELD]
+    assert not any(a is b for a, b in zip(before, during))
+    yolo_focal.deactivate()
+    after = [getattr(module, name) for module, name in HELD]
+    assert all(a is b for a, b in zip(before, after))
+    assert not hasattr(tasks, "FocalModulation")
+
+
+def test_deactivated_it_is_as_if_it_were_not_there(tmp_path: Path) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text("nc: 1\nbackbone: [[-1, 1, FocalModulation, []]]\nhead: []\n")
+    yolo_focal.deactivate()
+    with pytest.raises(FileNotFoundError):
+        YOLO("yolov8n-focal.yaml")
+    with pytest.raises(KeyError, match="FocalModulation"):
+        tasks.parse_model(tasks.yaml_model_load(own), 3)
+
+
+def test_activating_twice_is_activating_once() -> None:
+    once = tasks.parse_model
+    yolo_focal.activate()
+    assert tasks.parse_model is once
+    yolo_focal.deactivate()
+    yolo_focal.deactivate()
+    assert not yolo_focal.is_active()
+
+
+def test_a_traceback_shows_ultralytics_own_lines() -> None:
+    file = Path(tasks.__file__)
+    source = file.read_text(encoding="utf-8").splitlines()
+    config = {"backbone": [[-1, 1, "Conv", [16, 3, 2]], [-1, 1, "NoSuchModule", []]], "head": [], "nc": 1}
+    with pytest.raises(KeyError) as caught:
+        tasks.parse_model(config, 3, verbose=False)
+    frames = [f for f in traceback.extract_tb(caught.tb) if f.name == "parse_model"]
+    assert [Path(f.filename) for f in frames] == [file]
+    assert "globals()[m]" in source[frames[0].lineno - 1]
+
+
+def test_the_patched_function_has_the_source_lines_of_the_original() -> None:
+    patched = tasks.parse_model
+    yolo_focal.deactivate()
+    original = tasks.parse_model
+    assert patched.__code__.co_filename == original.__code__.co_filename
+    assert patched.__code__.co_firstlineno == original.__code__.co_firstlineno
+    assert {line for *_, line in original.__code__.co_lines()} == {line for *_, line in patched.__code__.co_lines()}
+    assert inspect.getsource(patched) == inspect.getsource(original)
+    assert inspect.signature(patched) == inspect.signature(original)
+    assert (patched.__name__, patched.__qualname__, patched.__module__, patched.__doc__) == (
+        original.__name__,
+        original.__qualname__,
+        original.__module__,
+        original.__doc__,
+    )
+
+
+def test_a_breakpoint_in_the_parser_is_reached() -> None:
+    import bdb
+
+    source = Path(tasks.__file__).read_text(encoding="utf-8").splitlines()
+    line = source.index("            c2 = ch[f]") + 1
+
+    class Debugger(bdb.Bdb):
+        hits: list[str] = []  # noqa: RUF012
+
+        def user_line(self, frame) -> None:
+            if self.break_here(frame):
+                self.hits.append(frame.f_locals["m"].__name__)
+            self.set_continue()
+
+    debugger = Debugger()
+    debugger.set_break(tasks.__file__, line)
+    debugger.runcall(tasks.parse_model, tasks.yaml_model_load("yolov8n-focal.yaml"), 3, False)
+    debugger.clear_all_breaks()
+    assert "Upsample" in debugger.hits
+
+
+def test_several_threads_at_once() -> None:
+    errors: list[BaseException] = []
+    start = threading.Barrier(8)
+
+    def work() -> None:
+        try:
+            start.wait()
+            for _ in range(20):
+                yolo_focal.activate()
+                yolo_focal.is_active()
+                yolo_focal.deactivate()
+        except BaseException as error:
+            errors.append(error)
+
+    yolo_focal.deactivate()
+    before = [getattr(module, name) for module, name in HELD]
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    yolo_focal.deactivate()
+    assert all(a is getattr(module, name) for a, (module, name) in zip(before, HELD))
+
+
+def test_threads_that_build_while_active() -> None:
+    built: list[str] = []
+
+    def work() -> None:
+        yolo_focal.activate()
+        built.append(type(YOLO("yolov8n-focal.yaml").model.model[9]).__name__)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert built == ["FocalModulation"] * 4
+
+
+def test_the_registered_class_may_be_in_a_restricted_checkpoint() -> None:
+    assert yolo_focal.FocalModulation in torch.serialization.get_safe_globals()
+
+
+def test_a_class_of_that_name_that_ultralytics_has_already_is_left_alone() -> None:
+    yolo_focal.deactivate()
+    tasks.FocalModulation = torch.nn.Identity
+    try:
+        yolo_focal.activate()
+        assert tasks.FocalModulation is torch.nn.Identity
+        yolo_focal.deactivate()
+        assert tasks.FocalModulation is torch.nn.Identity
+    finally:
+        del tasks.FocalModulation

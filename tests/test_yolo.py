@@ -1,0 +1,168 @@
+"""The stock `yolo` command, each mode in a process in which nobody imported anything."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import ultralytics
+from conftest import YOLO, environment, python, run
+from ultralytics.utils import YAML
+
+ASSETS = Path(ultralytics.__file__).parent / "assets"
+SMALL = ("data=shapes.yaml", "imgsz=64", "batch=8", "fraction=0.2", "workers=0", "plots=False")
+
+
+def test_train_leaves_what_ultralytics_always_leaves(trained: Path, checkpoint: Path) -> None:
+    folder = checkpoint.parent.parent
+    assert {"args.yaml", "results.csv", "weights"} <= {p.name for p in folder.iterdir()}
+    assert YAML.load(folder / "args.yaml")["model"] == "yolov8n-focal.yaml"
+    assert [p.name for p in trained.iterdir()] == ["runs"]
+
+
+def test_the_checkpoint_names_the_class_by_its_public_path(checkpoint: Path) -> None:
+    names = torch.serialization.get_unsafe_globals_in_checkpoint(checkpoint)
+    assert "yolo_focal.focal.FocalModulation" in [*names, *map(_path, torch.serialization.get_safe_globals())]
+
+
+def _path(cls: object) -> str:
+    return f"{getattr(cls, '__module__', '')}.{getattr(cls, '__qualname__', '')}"
+
+
+def test_val(checkpoint: Path, tmp_path: Path) -> None:
+    done = run(YOLO, "val", f"model={checkpoint}", "data=shapes.yaml", "imgsz=64", "workers=0", cwd=tmp_path)
+    assert re.search(r"all\s+120\s+\d+", done.stdout)
+
+
+def test_val_under_restricted_loading(checkpoint: Path, tmp_path: Path) -> None:
+    command = (YOLO, "val", f"model={checkpoint}", "data=shapes.yaml", "imgsz=64", "workers=0")
+    done = run(*command, cwd=tmp_path, ULTRALYTICS_SAFE_LOAD="1")
+    assert re.search(r"all\s+120\s+\d+", done.stdout)
+
+
+def test_restricted_loading_in_python(checkpoint: Path, tmp_path: Path) -> None:
+    code = (
+        "from ultralytics.nn.tasks import torch_safe_load\n"
+        f"model = torch_safe_load({str(checkpoint)!r}, safe_only=True)[0]['model']\n"
+        "print(type(model.model[9]).__name__)"
+    )
+    assert python(code, tmp_path).splitlines()[-1] == "FocalModulation"
+
+
+def test_predict_a_folder_of_images(checkpoint: Path, tmp_path: Path) -> None:
+    done = run(YOLO, "predict", f"model={checkpoint}", f"source={ASSETS}", "imgsz=64", cwd=tmp_path)
+    assert {p.name for p in (tmp_path / "runs/detect/predict").iterdir()} == {"bus.jpg", "zidane.jpg"}, done.stdout
+
+
+def test_track_a_video(checkpoint: Path, tmp_path: Path) -> None:
+    import cv2
+
+    video = cv2.VideoWriter(str(tmp_path / "bus.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 10, (320, 320))
+    image = cv2.resize(cv2.imread(str(ASSETS / "bus.jpg")), (360, 360))
+    for shift in range(0, 40, 8):
+        video.write(image[shift : shift + 320, shift : shift + 320])
+    video.release()
+    done = run(YOLO, "track", f"model={checkpoint}", "source=bus.mp4", "imgsz=64", "conf=0.01", cwd=tmp_path)
+    assert "video 1/1 (frame 5/5)" in done.stdout
+
+
+def test_resume_after_a_kill_goes_on_at_the_next_epoch(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [YOLO, "train", "model=yolov8n-focal.yaml", *SMALL, "epochs=4", "save_period=1"],
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    weights = tmp_path / "runs/detect/train/weights"
+    deadline = time.monotonic() + 240
+    while not (weights / "epoch1.pt").exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    done = torch.load(weights / "last.pt", weights_only=False)["epoch"]  # counted from 0
+    out = run(YOLO, "train", "resume=True", f"model={weights / 'last.pt'}", cwd=tmp_path).stdout
+    assert f"from epoch {done + 2} to 4 total epochs" in out
+    with (tmp_path / "runs/detect/train/results.csv").open() as file:
+        assert [row["epoch"].strip() for row in csv.DictReader(file)] == ["1", "2", "3", "4"]
+
+
+DDP = """
+from ultralytics.models.yolo.detect import DetectionTrainer
+from ultralytics.utils.dist import generate_ddp_file
+args = dict(model="yolov8n-focal.yaml", data="shapes.yaml", imgsz=64, batch=8, fraction=0.1, workers=0, epochs=1,
+            plots=False, device="cpu", name="ddp")
+print("FILE", generate_ddp_file(DetectionTrainer(overrides=args)))
+"""
+
+
+def test_the_script_of_a_data_parallel_worker_trains(tmp_path: Path) -> None:
+    """Ultralytics starts its workers with a script that imports nothing of ours; this is that script."""
+    script = python(DDP, tmp_path).split("FILE ")[-1].strip()
+    run(sys.executable, script, cwd=tmp_path)
+    assert list((tmp_path / "runs/detect").glob("ddp*/weights/best.pt"))
+
+
+SPAWN = """
+import torch.multiprocessing as mp
+
+def work(queue):
+    from ultralytics import YOLO
+    queue.put(type(YOLO("yolov8n-focal.yaml").model.model[9]).__name__)
+
+if __name__ == "__main__":
+    context = mp.get_context("spawn")
+    queue = context.Queue()
+    process = context.Process(target=work, args=(queue,))
+    process.start()
+    print(queue.get(timeout=120))
+    process.join()
+"""
+
+
+def test_a_spawned_worker_builds_the_model(tmp_path: Path) -> None:
+    (tmp_path / "spawn.py").write_text(SPAWN)
+    assert run(sys.executable, "spawn.py", cwd=tmp_path).stdout.splitlines()[-1] == "FocalModulation"
+
+
+@pytest.mark.parametrize("pretrained", ["yolov8n.yaml", "yolov8n-focal.yaml"])
+def test_weights_of_another_model_are_taken_over(pretrained: str, tmp_path: Path) -> None:
+    """Every tensor but the replaced layer's has the same name as in stock YOLOv8."""
+    code = (
+        "import torch\nfrom ultralytics import YOLO\n"
+        f"YOLO({pretrained!r}).save('source.pt'); source = YOLO('source.pt')\n"
+        "focal = YOLO('yolov8n-focal.yaml').load('source.pt')\n"
+        "a, b = source.model.state_dict(), focal.model.state_dict()\n"
+        "print(sorted({k.split('.')[1] for k in b if k not in a or not torch.equal(a[k], b[k])}))"
+    )
+    assert python(code, tmp_path).splitlines()[-1] == ("['9']" if pretrained == "yolov8n.yaml" else "[]")
+
+
+def test_copies_of_a_model_that_has_just_run_with_gradients(tmp_path: Path) -> None:
+    code = """
+import copy, io, pickle, torch
+from ultralytics import YOLO
+model = YOLO("yolov8n-focal.yaml").model.train()
+images = torch.rand(2, 3, 64, 64, requires_grad=True)
+features = model.model[:10](images)
+features.sum().backward()
+model(images)  # its graph is alive while the copies are made
+twins = [copy.deepcopy(model), pickle.loads(pickle.dumps(model))]
+torch.save(model, "model.pt")
+twins.append(torch.load("model.pt", weights_only=False))
+x = torch.rand(1, 3, 64, 64)
+expected = model.eval()(x)[0]
+print([torch.equal(twin.eval()(x)[0], expected) for twin in twins])
+"""
+    assert python(code, tmp_path).splitlines()[-1] == "[True, True, True]"
