@@ -63,11 +63,11 @@ def pytest_unconfigure() -> None:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which the stock `yolo` has trained for two epochs: `runs/detect/train/weights/last.pt`."""
+    """A folder in which the stock `yolo` has trained, long enough to find shapes: `runs/detect/train`."""
     folder = tmp_path_factory.mktemp("trained")
     run(
-        *(YOLO, "train", "model=yolov8n-focal.yaml", "data=shapes.yaml", "imgsz=64", "epochs=2", "batch=8"),
-        *("fraction=0.2", "workers=0", "plots=False"),
+        *(YOLO, "train", "model=yolov8n-focal.yaml", "data=shapes.yaml", "imgsz=128", "epochs=5", "batch=8"),
+        *("workers=0", "plots=False"),
         cwd=folder,
     )
     return folder

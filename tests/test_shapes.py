@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import signal
 import subprocess
 import sys
@@ -127,4 +126,4 @@ def test_a_folder_of_the_users_own_is_never_replaced(tmp_path: Path) -> None:
         f"{tmp_path}: this folder holds something else than the shapes data set, and it would be lost: "
         "move it away, or write another `path:` into a copy of shapes.yaml"
     )
-    assert os.listdir(tmp_path) == ["photo.jpg"]
+    assert [p.name for p in tmp_path.iterdir()] == ["photo.jpg"]

@@ -60,8 +60,10 @@ def test_switched_off_by_the_environment(tmp_path: Path) -> None:
     assert done.returncode != 0
     assert re.search(r"FileNotFoundError: 'yolov8n?-focal.yaml' does not exist", done.stdout)
     assert "yolo_focal" not in done.stdout
-    state = "import sys, ultralytics.nn.tasks as t; print(hasattr(t, 'FocalModulation'), 'yolo_focal.parser' in sys.modules)"
-    assert python(state, tmp_path, **off).strip() == "False False"
+    state = (
+        "import sys, ultralytics.nn.tasks as t; print(hasattr(t, 'FocalModulation'), 'yolo_focal.focal' in sys.modules)"
+    )
+    assert python(state, tmp_path, **off).strip() == "['yolo_focal._startup']"
     assert python(f"import ultralytics.nn.tasks, yolo_focal; {ACTIVE}", tmp_path, **off).strip() == "active: False"
 
 
@@ -111,6 +113,12 @@ def test_a_parser_of_another_shape_is_named_and_stock_models_work(other_parser: 
 
 
 def test_activating_by_hand_raises_where_the_parser_has_another_shape(other_parser: Path) -> None:
-    code = "import yolo_focal\ntry:\n    yolo_focal.activate()\nexcept yolo_focal.UnsupportedUltralyticsError as error:\n    print('refused:', error)"
+    code = """
+import yolo_focal
+try:
+    yolo_focal.activate()
+except yolo_focal.UnsupportedUltralyticsError as error:
+    print("refused:", error)
+"""
     out = python(code, other_parser, PYTHONPATH=str(other_parser), YOLO_FOCAL_AUTOLOAD="0")
     assert f"refused: Ultralytics {ultralytics.__version__} cannot be extended: parse_model ends 0 branches" in out
