@@ -140,5 +140,19 @@ def test_wrong_arguments_are_named(arguments: dict, error: type[Exception], mess
     assert str(caught.value).startswith(message)
 
 
+@pytest.mark.parametrize(
+    ("x", "error", "message"),
+    [
+        (torch.zeros(8, 5, 5), ValueError, "expected an input of shape (B, 8, H, W), got (8, 5, 5)"),
+        (torch.zeros(1, 5, 5, 8), ValueError, "expected an input of shape (B, 8, H, W), got (1, 5, 5, 8)"),
+        (torch.zeros(1, 8, 5, 5, dtype=torch.int32), TypeError, "expected an input of floating-point numbers, got"),
+    ],
+)
+def test_wrong_inputs_are_named(x: Tensor, error: type[Exception], message: str) -> None:
+    with pytest.raises(error) as caught:
+        FocalModulation(8)(x)
+    assert str(caught.value).startswith(f"FocalModulation: {message}")
+
+
 def test_an_odd_factor_is_right_where_there_is_one_level() -> None:
     assert FocalModulation(8, focal_level=1, focal_factor=1)(torch.randn(1, 8, 4, 4)).shape == (1, 8, 4, 4)

@@ -7,6 +7,9 @@ The equations are the paper's; the state-dict names follow its reference code. W
 - Neither the gates nor the modulator of the last forward are kept on the module: a copy or a checkpoint of a model
   that has just run would carry them. Forward hooks on `proj_in`, `focal_layers` and `h` see the same values.
 - Kernels must be odd. An even one would change the height and width.
+
+`load_state_dict` takes the state dicts of the paper's code, of timm and of Hugging Face transformers as they are. The
+module's own names are stable: `proj_in`, `focal_layers.<level>.0`, `h`, `proj`, and `ln` where there is a LayerNorm.
 """
 
 from __future__ import annotations
@@ -14,8 +17,11 @@ from __future__ import annotations
 import operator
 from typing import Any
 
+import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
+
+from yolo_focal.depthwise import contextualize
 
 __all__ = ["FocalModulation"]
 
@@ -76,11 +82,19 @@ class FocalModulation(nn.Module):
         self.proj_drop = nn.Dropout(drop)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the modulated feature map, `(B, dim, H, W)` like the input."""
+        """Return the modulated feature map, `(B, dim, H, W)` like the input.
+
+        Raises:
+            ValueError: The input has another shape.
+            TypeError: The input holds whole numbers.
+        """
+        # A tracer would warn that it cannot record the checks.
+        if not torch.jit.is_tracing():  # type: ignore[attr-defined,no-untyped-call]
+            self._check(x)
         query, context, gates = self.proj_in(x).split((self.dim, self.dim, self.focal_level + 1), 1)
         aggregate = None
         for level, layer in enumerate(self.focal_layers):
-            context = layer(context)
+            context = contextualize(layer, context)
             gated = context * gates[:, level : level + 1]
             aggregate = gated if aggregate is None else aggregate + gated
         global_context = F.gelu(context.mean((2, 3), keepdim=True))
@@ -92,6 +106,45 @@ class FocalModulation(nn.Module):
             out = self.ln(out.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         result: Tensor = self.proj_drop(self.proj(out))
         return result
+
+    def _check(self, x: Tensor) -> None:
+        if x.dim() != 4 or x.shape[1] != self.dim:
+            given = ", ".join(str(side) for side in x.shape)
+            raise ValueError(f"FocalModulation: expected an input of shape (B, {self.dim}, H, W), got ({given})")
+        if not x.is_floating_point():
+            raise TypeError(f"FocalModulation: expected an input of floating-point numbers, got {x.dtype}")
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        _rename(state_dict, prefix)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+# The same tensors under other names: the paper's code has f, timm has f and norm, Hugging Face transformers the rest.
+_FOREIGN_NAMES = {
+    "f": "proj_in",
+    "projection_in": "proj_in",
+    "projection_context": "h",
+    "projection_out": "proj",
+    "layernorm": "ln",
+    "norm": "ln",
+}
+_CONVOLUTIONS = {"proj_in", "h", "proj"}
+
+
+def _rename(state_dict: dict[str, Any], prefix: str) -> None:
+    """Give the entries of another implementation's state dict our names and shapes, in place.
+
+    Args:
+        state_dict: Of the paper's code, timm or transformers, or our own, which stays as it is.
+        prefix: What precedes the module's own names.
+    """
+    for key in [k for k in state_dict if k.startswith(prefix)]:
+        first, dot, rest = key[len(prefix) :].partition(".")
+        name = _FOREIGN_NAMES.get(first, first)
+        value = state_dict.pop(key)
+        if name in _CONVOLUTIONS and rest == "weight" and value.dim() == 2:  # of a linear layer
+            value = value[:, :, None, None]
+        state_dict[f"{prefix}{name}{dot}{rest}"] = value
 
 
 def _kernel_sizes(focal_level: int, focal_window: Any, focal_factor: Any) -> list[int]:
