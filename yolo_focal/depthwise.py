@@ -1,8 +1,8 @@
 """A focal layer whose weight gradient is fast on the CPU.
 
-PyTorch's own weight gradient of a depthwise convolution takes over nine tenths of a FocalModulation training step on
-the CPU. The same gradient is itself a depthwise convolution: of the input, each channel of each image for itself, with
-the output's gradient as its kernel. Written so it runs on the kernels of the forward pass.
+On the CPU, PyTorch spends most of the backward pass of a depthwise convolution on the weight gradient. That gradient is
+itself a depthwise convolution: of the input, each channel of each image for itself, with the output's gradient as its
+kernel. Written so, it runs on the kernels of the forward pass.
 """
 
 from __future__ import annotations
