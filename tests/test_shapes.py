@@ -73,7 +73,11 @@ def test_labels_are_where_the_shapes_are(index: int) -> None:
         assert abs(np.median(inside, axis=0) - paint).max() <= 55
 
 
-def test_the_yaml_names_the_classes() -> None:
+def test_the_yaml_says_what_is_drawn() -> None:
+    text = (REPO / "cfg" / "shapes.yaml").read_text()
+    train, val = shapes.COUNTS.values()
+    assert f"{train} training and {val} validation images of {shapes.SIZE}x{shapes.SIZE} pixels" in text
+    assert f"imgsz={shapes.SIZE}" in text
     names = YAML.load(REPO / "cfg" / "shapes.yaml")["names"]
     assert tuple(names.values()) == shapes.NAMES
 

@@ -189,11 +189,12 @@ def _finding_configs(check_file: Callable[..., Any]) -> Callable[..., Any]:
         try:
             found = check_file(file, *args, **kwargs)
         except FileNotFoundError:
-            ours = configs.find(file)
+            ours = configs.find(str(file))
             if ours is None:
                 raise
-            return str(ours)
-        return found or str(configs.find(file) or "") or found
+        else:
+            ours = None if found else configs.find(str(file))
+        return found if ours is None else str(ours)
 
     return check
 

@@ -11,4 +11,4 @@ MODULES: dict[str, type[nn.Module]] = {"FocalModulation": FocalModulation}
 
 def is_registered(module: object) -> bool:
     """Whether `module` is one of the registered classes."""
-    return any(module is cls for cls in MODULES.values())
+    return module in MODULES.values()
