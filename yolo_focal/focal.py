@@ -18,10 +18,9 @@ import operator
 from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from yolo_focal.depthwise import contextualize
+from yolo_focal import cpu, equations
 
 __all__ = ["FocalModulation"]
 
@@ -91,20 +90,17 @@ class FocalModulation(nn.Module):
         # A tracer would warn that it cannot record the checks.
         if not torch.jit.is_tracing():  # type: ignore[attr-defined,no-untyped-call]
             self._check(x)
-        query, context, gates = self.proj_in(x).split((self.dim, self.dim, self.focal_level + 1), 1)
-        aggregate = None
-        for level, layer in enumerate(self.focal_layers):
-            context = contextualize(layer, context)
-            gated = context * gates[:, level : level + 1]
-            aggregate = gated if aggregate is None else aggregate + gated
-        global_context = F.gelu(context.mean((2, 3), keepdim=True))
-        aggregate = aggregate + global_context * gates[:, self.focal_level :]
-        if self.normalize_modulator:
-            aggregate = aggregate / (self.focal_level + 1)
-        out = query * self.h(aggregate)
-        if self.ln is not None:
-            out = self.ln(out.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-        result: Tensor = self.proj_drop(self.proj(out))
+        how = cpu if cpu.suits(x, self) else equations
+        out = how.modulate(
+            x,
+            self.proj_in,
+            self.focal_layers,
+            self.h,
+            self.ln,
+            self.proj,
+            normalize_modulator=self.normalize_modulator,
+        )
+        result: Tensor = self.proj_drop(out)
         return result
 
     def _check(self, x: Tensor) -> None:

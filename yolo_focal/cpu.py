@@ -1,0 +1,304 @@
+"""FocalModulation on the CPU, an image at a time, with a backward pass of its own.
+
+Three things cost most when PyTorch runs the equations operation by operation on a CPU:
+
+- The weight gradient of a depthwise convolution, up to 95 % of that convolution's backward pass. It is itself a
+  depthwise convolution: of the input, each channel for itself, with the output's gradient as its kernel. Written so,
+  it runs on the kernels of the forward pass.
+- Fresh memory. A tensor of a whole batch is new pages at every step, and to touch a new page takes longer than to
+  compute what is written there. Here the tensors of an image are used again for the next one, and stay in the cache.
+- What is kept from forward to backward. Here that is the input, its projection, the aggregate and the modulator; the
+  context levels are computed again, which takes no longer than to write them to fresh memory.
+
+Every result equals that of `equations.py` up to rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from yolo_focal import equations
+
+# As many channels are taken together as have this many numbers: of one image, all but for the largest feature maps.
+_TOGETHER = 2**20
+
+gelu_backward = torch.ops.aten.gelu_backward
+
+# What tells of autocast on the CPU alone came with torch 2.4, what tells of a compiler before it. The convolutions are
+# oneDNN's: without it, this file's way has not been measured.
+_AVAILABLE = hasattr(torch, "get_autocast_dtype") and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+
+
+class _Options(NamedTuple):
+    normalize_modulator: bool
+    eps: float
+
+
+class _Parameters(NamedTuple):
+    """The module's tensors, those of the 1x1 convolutions as `(out, in, 1, 1)`; None for what it does without."""
+
+    proj_in: Tensor
+    proj_in_bias: Tensor | None
+    h: Tensor
+    h_bias: Tensor | None
+    ln: Tensor | None
+    ln_bias: Tensor | None
+    proj: Tensor
+    proj_bias: Tensor | None
+    focal_layers: tuple[Tensor, ...]
+
+
+def suits(x: Tensor, module: nn.Module) -> bool:
+    """Whether `modulate` may take the place of the equations for this input.
+
+    Not where somebody looks at single operations (a tracer, a compiler, a hook) or changes them (autocast, torch.func,
+    another module put in the place of ours).
+    """
+    return (
+        _AVAILABLE
+        and not torch.compiler.is_compiling()
+        and not torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
+        and not torch.is_autocast_enabled("cpu")
+        and x.device.type == "cpu"
+        and x.dtype in (torch.float32, torch.float64)
+        and x.numel() > 0
+        and all(_is_plain(m) for m in module.modules() if m is not module)
+        and all(t.dtype == x.dtype and _is_in_memory(t) for t in (x, *module.parameters()))
+    )
+
+
+def _is_plain(module: nn.Module) -> bool:
+    if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks:
+        return False
+    if type(module) is nn.Conv2d:
+        same = tuple(side // 2 for side in module.kernel_size)
+        return module.padding == same and module.dilation == (1, 1) and module.padding_mode == "zeros"
+    if type(module) is nn.GELU:
+        return module.approximate == "none"
+    return type(module) in (nn.LayerNorm, nn.Sequential, nn.ModuleList, nn.Dropout)
+
+
+def _is_in_memory(tensor: Tensor) -> bool:
+    """Whether a tensor holds its numbers itself; torch.func's wrappers and subclasses for other storage do not."""
+    try:
+        return tensor.data_ptr() != 0
+    except RuntimeError:
+        return False
+
+
+def modulate(
+    x: Tensor,
+    proj_in: nn.Conv2d,
+    focal_layers: nn.ModuleList,
+    h: nn.Conv2d,
+    ln: nn.LayerNorm | None,
+    proj: nn.Conv2d,
+    *,
+    normalize_modulator: bool,
+) -> Tensor:
+    """`equations.modulate` for an input and modules that `suits` has approved."""
+    if not x.is_contiguous(memory_format=torch.channels_last):
+        x = x.contiguous()
+    norm = (None, None) if ln is None else (ln.weight, ln.bias)
+    convolutions = (layer[0].weight for layer in focal_layers)  # type: ignore[index]
+    tensors = (proj_in.weight, proj_in.bias, h.weight, h.bias, *norm, proj.weight, proj.bias, *convolutions)
+    options = _Options(normalize_modulator, 0.0 if ln is None else ln.eps)
+    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, *tensors)):
+        return _Modulation.apply(x, options, *tensors)  # type: ignore[no-any-return]
+    return _forward(x, options, _parameters(tensors), keep=False)[0]
+
+
+def _parameters(tensors: Sequence[Any]) -> _Parameters:
+    return _Parameters._make((*tensors[:8], tuple(tensors[8:])))
+
+
+class _Modulation(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, options: _Options, *tensors: Tensor | None) -> Tensor:
+        out, kept = _forward(x, options, _parameters(tensors), keep=True)
+        ctx.options = options
+        ctx.save_for_backward(*kept, x, *tensors)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+        projections, aggregates, modulators, x, *tensors = ctx.saved_tensors
+        kept = (projections, aggregates, modulators)
+        wanted = (ctx.needs_input_grad[0], *ctx.needs_input_grad[2:])
+        if torch.is_grad_enabled():  # somebody will differentiate the gradient
+            gradients = _differentiable_backward(grad, x, ctx.options, tensors, wanted)
+        else:
+            gradients = _backward(grad, kept, x, ctx.options, _parameters(tensors), wanted)
+        return (gradients[0], None, *gradients[1:])
+
+
+def _forward(x: Tensor, options: _Options, p: _Parameters, keep: bool) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Return the output, and what the backward pass needs of each image."""
+    batch, channels, height, width = x.shape
+    levels, area = len(p.focal_layers), height * width
+    out = torch.empty_like(x)
+    group = _together(channels * area)
+    kept = batch if keep else min(group, batch)
+    projections = x.new_empty(kept, 2 * channels + levels + 1, area)
+    aggregates, modulators = x.new_empty(2, kept, channels, area)
+    for images in _slices(batch, group):
+        slots = images if keep else slice(images.stop - images.start)
+        projection, aggregate, modulator = projections[slots], aggregates[slots], modulators[slots]
+        _linear(p.proj_in, p.proj_in_bias, x[images].flatten(2), projection)
+        query, context, gates = torch.split(projection, [channels, channels, levels + 1], 1)
+        for some in _slices(channels, _together(aggregate[0, 0].numel() * len(aggregate), 16)):
+            total, level_context = aggregate[:, some], context[:, some]
+            for level, weight in enumerate(p.focal_layers):
+                level_context = F.gelu(_depthwise(level_context, weight[some], height))
+                if level == 0:
+                    torch.mul(level_context, gates[:, :1], out=total)
+                else:
+                    total.addcmul_(level_context, gates[:, level : level + 1])
+            total.addcmul_(F.gelu(level_context.mean(2, keepdim=True)), gates[:, levels:])
+        if options.normalize_modulator:
+            aggregate /= levels + 1
+        _linear(p.h, p.h_bias, aggregate, modulator)
+        modulated = query * modulator
+        if p.ln is not None:
+            rows = modulated.transpose(1, 2)
+            modulated = F.layer_norm(rows, (channels,), p.ln, p.ln_bias, options.eps).transpose(1, 2)
+        _linear(p.proj, p.proj_bias, modulated, out[images].flatten(2))
+    return out, (projections, aggregates, modulators)
+
+
+def _backward(
+    grad: Tensor, kept: tuple[Tensor, ...], x: Tensor, options: _Options, p: _Parameters, wanted: tuple[bool, ...]
+) -> list[Tensor | None]:
+    """Return the gradients of the input and of each parameter, None for those that are not wanted."""
+    batch, channels, height, width = x.shape
+    levels, area = len(p.focal_layers), height * width
+    tensors = [*p[:8], *p.focal_layers]
+    sums = [torch.zeros_like(t) if t is not None and want else None for t, want in zip(tensors, wanted[1:])]
+    d = _parameters(sums)
+    grad_x = torch.empty_like(x) if wanted[0] else None
+    flipped = [weight.flip(2, 3) for weight in p.focal_layers]
+    group = _together(channels * area)
+    grad_projections = x.new_empty(min(group, batch), 2 * channels + levels + 1, area)
+    buffers = x.new_empty(2, min(group, batch), channels, area)
+    for images in _slices(batch, group):
+        slots = slice(images.stop - images.start)
+        projection, aggregate, modulator = (tensor[images] for tensor in kept)
+        query, context, gates = torch.split(projection, [channels, channels, levels + 1], 1)
+        grad_projection, one, other = grad_projections[slots], *buffers[:, slots]
+        grad_query, grad_context, grad_gates = torch.split(grad_projection, [channels, channels, levels + 1], 1)
+        grad_out = grad[images].flatten(2)
+
+        modulated = torch.mul(query, modulator, out=one)
+        grad_modulated = _linear(p.proj.transpose(0, 1), None, grad_out, other)
+        if p.ln is not None:
+            rows, shape = modulated.transpose(1, 2), (channels,)
+            normalized, mean, rstd = torch.native_layer_norm(rows, shape, p.ln, p.ln_bias, options.eps)
+            gradients = torch.ops.aten.native_layer_norm_backward(
+                grad_modulated.transpose(1, 2), rows, shape, mean, rstd, p.ln, p.ln_bias, [True, True, True]
+            )
+            modulated, grad_modulated = normalized.transpose(1, 2), gradients[0].transpose(1, 2)
+            for total, gradient in zip((d.ln, d.ln_bias), gradients[1:]):
+                if total is not None:
+                    total += gradient
+        _add_linear_gradients(d.proj, d.proj_bias, grad_out, modulated)
+
+        torch.mul(grad_modulated, modulator, out=grad_query)
+        grad_modulator = torch.mul(grad_modulated, query, out=other)
+        _add_linear_gradients(d.h, d.h_bias, grad_modulator, aggregate)
+        grad_aggregate = _linear(p.h.transpose(0, 1), None, grad_modulator, one)
+        if options.normalize_modulator:
+            grad_aggregate /= levels + 1
+
+        grad_gates.zero_()
+        for some in _slices(channels, _together(area * len(projection), 16)):
+            grad_total = grad_aggregate[:, some]
+            before, contexts = [], [context[:, some]]  # of each level: what its GELU is given, and what it gives
+            for weight in p.focal_layers:
+                before.append(_depthwise(contexts[-1], weight[some], height))
+                contexts.append(F.gelu(before[-1]))
+            mean = contexts[-1].mean(2, keepdim=True)
+            grad_gates[:, levels:] += torch.bmm(F.gelu(mean).transpose(1, 2), grad_total)
+            grad_mean = gelu_backward(torch.bmm(grad_total, gates[:, levels:].transpose(1, 2)), mean)
+            grad_context_of_level = grad_mean / area
+            for level in reversed(range(levels)):
+                gate = slice(level, level + 1)
+                grad_context_of_level = torch.addcmul(grad_context_of_level, grad_total, gates[:, gate])
+                grad_gates[:, gate] += torch.mul(grad_total, contexts[level + 1]).sum(1, keepdim=True)
+                grad_before = gelu_backward(grad_context_of_level, before[level])
+                total = d.focal_layers[level]
+                if total is not None:
+                    total[some] += _depthwise_weight_gradient(contexts[level], grad_before, height, total.shape[-1])
+                grad_context_of_level = _depthwise(grad_before, flipped[level][some], height)
+            grad_context[:, some] = grad_context_of_level
+
+        _add_linear_gradients(d.proj_in, d.proj_in_bias, grad_projection, x[images].flatten(2))
+        if grad_x is not None:
+            _linear(p.proj_in.transpose(0, 1), None, grad_projection, grad_x[images].flatten(2))
+    return [grad_x, *sums]
+
+
+def _differentiable_backward(
+    grad: Tensor, x: Tensor, options: _Options, tensors: Sequence[Any], wanted: tuple[bool, ...]
+) -> list[Tensor | None]:
+    p = _parameters(tensors)
+
+    def focal_layer(weight: Tensor, context: Tensor) -> Tensor:
+        return F.gelu(F.conv2d(context, weight, padding=weight.shape[-1] // 2, groups=weight.shape[0]))
+
+    ln = partial(F.layer_norm, normalized_shape=x.shape[1:2], weight=p.ln, bias=p.ln_bias, eps=options.eps)
+    out = equations.modulate(
+        x,
+        partial(F.conv2d, weight=p.proj_in, bias=p.proj_in_bias),
+        [partial(focal_layer, weight) for weight in p.focal_layers],
+        partial(F.conv2d, weight=p.h, bias=p.h_bias),
+        None if p.ln is None else ln,
+        partial(F.conv2d, weight=p.proj, bias=p.proj_bias),
+        normalize_modulator=options.normalize_modulator,
+    )
+    asked = [tensor for tensor, want in zip((x, *tensors), wanted) if want]
+    gradients = iter(torch.autograd.grad(out, asked, grad, create_graph=True))
+    return [next(gradients) if want else None for want in wanted]
+
+
+def _together(numbers: int, multiple: int = 1) -> int:
+    """How many things of so many numbers are computed together, in a multiple of `multiple`."""
+    return max(_TOGETHER // numbers // multiple, 1) * multiple
+
+
+def _slices(length: int, step: int) -> Iterator[slice]:
+    return (slice(start, min(start + step, length)) for start in range(0, length, step))
+
+
+def _linear(weight: Tensor, bias: Tensor | None, x: Tensor, out: Tensor) -> Tensor:
+    """Write a 1x1 convolution of `(B, C, H * W)` to `out`."""
+    matrices = weight.flatten(1).expand(len(x), *weight.shape[:2])
+    if bias is None:
+        return torch.bmm(matrices, x, out=out)
+    return torch.baddbmm(bias[:, None], matrices, x, out=out)
+
+
+def _add_linear_gradients(weight: Tensor | None, bias: Tensor | None, grad: Tensor, x: Tensor) -> None:
+    if weight is not None:
+        weight.flatten(1).addbmm_(grad, x.transpose(1, 2))
+    if bias is not None:
+        bias += grad.sum((0, 2))
+
+
+def _depthwise(x: Tensor, weight: Tensor, height: int) -> Tensor:
+    """Convolve `(B, C, H * W)` with `(C, 1, k, k)`, "same" padding."""
+    planes = x.view(*x.shape[:2], height, -1)
+    return F.conv2d(planes, weight, padding=weight.shape[-1] // 2, groups=x.shape[1]).flatten(2)
+
+
+def _depthwise_weight_gradient(x: Tensor, grad: Tensor, height: int, kernel: int) -> Tensor:
+    batch, channels = x.shape[:2]
+    planes = x.reshape(1, batch * channels, height, -1)
+    kernels = grad.reshape(batch * channels, 1, height, -1)
+    of_each = F.conv2d(planes, kernels, padding=kernel // 2, groups=batch * channels)
+    return of_each.view(batch, channels, 1, kernel, kernel).sum(0)
