@@ -25,10 +25,12 @@ from torch import Tensor, nn
 
 from yolo_focal import equations
 
-# As many channels are taken together as have this many numbers: of one image, all but for the largest feature maps.
-_TOGETHER = 2**20
+# How many numbers of a feature map are taken together: images, and within them channels, where more is kept at once.
+# Less costs time (many calls, small matrices); more costs memory and, from 2**21 on, time as well.
+_IMAGES_TOGETHER = 2**20
+_CHANNELS_TOGETHER = 2**19
 
-gelu_backward = torch.ops.aten.gelu_backward
+_gelu_backward = torch.ops.aten.gelu_backward
 
 # What tells of autocast on the CPU alone came with torch 2.4, what tells of a compiler before it. The convolutions are
 # oneDNN's: without it, this file's way has not been measured.
@@ -143,16 +145,16 @@ def _forward(x: Tensor, options: _Options, p: _Parameters, keep: bool) -> tuple[
     batch, channels, height, width = x.shape
     levels, area = len(p.focal_layers), height * width
     out = torch.empty_like(x)
-    group = _together(channels * area)
-    kept = batch if keep else min(group, batch)
+    groups = list(_images(x))
+    kept = batch if keep else groups[0].stop
     projections = x.new_empty(kept, 2 * channels + levels + 1, area)
     aggregates, modulators = x.new_empty(2, kept, channels, area)
-    for images in _slices(batch, group):
+    for images in groups:
         slots = images if keep else slice(images.stop - images.start)
         projection, aggregate, modulator = projections[slots], aggregates[slots], modulators[slots]
         _linear(p.proj_in, p.proj_in_bias, x[images].flatten(2), projection)
         query, context, gates = torch.split(projection, [channels, channels, levels + 1], 1)
-        for some in _slices(channels, _together(aggregate[0, 0].numel() * len(aggregate), 16)):
+        for some in _channels(context):
             total, level_context = aggregate[:, some], context[:, some]
             for level, weight in enumerate(p.focal_layers):
                 level_context = F.gelu(_depthwise(level_context, weight[some], height))
@@ -176,71 +178,117 @@ def _backward(
     grad: Tensor, kept: tuple[Tensor, ...], x: Tensor, options: _Options, p: _Parameters, wanted: tuple[bool, ...]
 ) -> list[Tensor | None]:
     """Return the gradients of the input and of each parameter, None for those that are not wanted."""
-    batch, channels, height, width = x.shape
-    levels, area = len(p.focal_layers), height * width
+    channels, height = x.shape[1:3]
+    levels = len(p.focal_layers)
     tensors = [*p[:8], *p.focal_layers]
     sums = [torch.zeros_like(t) if t is not None and want else None for t, want in zip(tensors, wanted[1:])]
     d = _parameters(sums)
     grad_x = torch.empty_like(x) if wanted[0] else None
     flipped = [weight.flip(2, 3) for weight in p.focal_layers]
-    group = _together(channels * area)
-    grad_projections = x.new_empty(min(group, batch), 2 * channels + levels + 1, area)
-    buffers = x.new_empty(2, min(group, batch), channels, area)
-    for images in _slices(batch, group):
-        slots = slice(images.stop - images.start)
+    for images in _images(x):
         projection, aggregate, modulator = (tensor[images] for tensor in kept)
         query, context, gates = torch.split(projection, [channels, channels, levels + 1], 1)
-        grad_projection, one, other = grad_projections[slots], *buffers[:, slots]
-        grad_query, grad_context, grad_gates = torch.split(grad_projection, [channels, channels, levels + 1], 1)
-        grad_out = grad[images].flatten(2)
+        source = x[images].flatten(2)
+        target = None if grad_x is None else grad_x[images].flatten(2)
 
-        modulated = torch.mul(query, modulator, out=one)
-        grad_modulated = _linear(p.proj.transpose(0, 1), None, grad_out, other)
-        if p.ln is not None:
-            rows, shape = modulated.transpose(1, 2), (channels,)
-            normalized, mean, rstd = torch.native_layer_norm(rows, shape, p.ln, p.ln_bias, options.eps)
-            gradients = torch.ops.aten.native_layer_norm_backward(
-                grad_modulated.transpose(1, 2), rows, shape, mean, rstd, p.ln, p.ln_bias, [True, True, True]
-            )
-            modulated, grad_modulated = normalized.transpose(1, 2), gradients[0].transpose(1, 2)
-            for total, gradient in zip((d.ln, d.ln_bias), gradients[1:]):
-                if total is not None:
-                    total += gradient
-        _add_linear_gradients(d.proj, d.proj_bias, grad_out, modulated)
+        grad_modulated = _output_gradients(grad[images].flatten(2), query * modulator, options, p, d)
+        # What the input's projection is given is multiplied back in two parts: as one, it would have to be kept longer.
+        part = slice(channels)
+        grad_query = grad_modulated * modulator
+        _add_linear_gradients(d.proj_in, d.proj_in_bias, grad_query, source, part)
+        if target is not None:
+            torch.bmm(_matrices(p.proj_in[part].transpose(0, 1), grad_query), grad_query, out=target)
+        del grad_query
 
-        torch.mul(grad_modulated, modulator, out=grad_query)
-        grad_modulator = torch.mul(grad_modulated, query, out=other)
+        grad_modulator = grad_modulated.mul_(query)
         _add_linear_gradients(d.h, d.h_bias, grad_modulator, aggregate)
-        grad_aggregate = _linear(p.h.transpose(0, 1), None, grad_modulator, one)
+        grad_aggregate = torch.bmm(_matrices(p.h.transpose(0, 1), grad_modulator), grad_modulator)
+        del grad_modulated, grad_modulator
         if options.normalize_modulator:
             grad_aggregate /= levels + 1
-
+        grad_context_and_gates = x.new_empty(len(source), channels + levels + 1, source.shape[2])
+        grad_context, grad_gates = torch.split(grad_context_and_gates, [channels, levels + 1], 1)
         grad_gates.zero_()
-        for some in _slices(channels, _together(area * len(projection), 16)):
-            grad_total = grad_aggregate[:, some]
-            before, contexts = [], [context[:, some]]  # of each level: what its GELU is given, and what it gives
-            for weight in p.focal_layers:
-                before.append(_depthwise(contexts[-1], weight[some], height))
-                contexts.append(F.gelu(before[-1]))
-            mean = contexts[-1].mean(2, keepdim=True)
-            grad_gates[:, levels:] += torch.bmm(F.gelu(mean).transpose(1, 2), grad_total)
-            grad_mean = gelu_backward(torch.bmm(grad_total, gates[:, levels:].transpose(1, 2)), mean)
-            grad_context_of_level = grad_mean / area
-            for level in reversed(range(levels)):
-                gate = slice(level, level + 1)
-                grad_context_of_level = torch.addcmul(grad_context_of_level, grad_total, gates[:, gate])
-                grad_gates[:, gate] += torch.mul(grad_total, contexts[level + 1]).sum(1, keepdim=True)
-                grad_before = gelu_backward(grad_context_of_level, before[level])
-                total = d.focal_layers[level]
-                if total is not None:
-                    total[some] += _depthwise_weight_gradient(contexts[level], grad_before, height, total.shape[-1])
-                grad_context_of_level = _depthwise(grad_before, flipped[level][some], height)
-            grad_context[:, some] = grad_context_of_level
+        for some in _channels(context):
+            kernels = [(weight[some], back[some]) for weight, back in zip(p.focal_layers, flipped)]
+            totals = [None if total is None else total[some] for total in d.focal_layers]
+            _context_gradients(
+                grad_aggregate[:, some],
+                context[:, some],
+                gates,
+                height,
+                kernels,
+                totals,
+                grad_context[:, some],
+                grad_gates,
+            )
+        del grad_aggregate
 
-        _add_linear_gradients(d.proj_in, d.proj_in_bias, grad_projection, x[images].flatten(2))
-        if grad_x is not None:
-            _linear(p.proj_in.transpose(0, 1), None, grad_projection, grad_x[images].flatten(2))
+        part = slice(channels, None)
+        _add_linear_gradients(d.proj_in, d.proj_in_bias, grad_context_and_gates, source, part)
+        if target is not None:
+            target.baddbmm_(_matrices(p.proj_in[part].transpose(0, 1), source), grad_context_and_gates)
     return [grad_x, *sums]
+
+
+def _output_gradients(grad: Tensor, modulated: Tensor, options: _Options, p: _Parameters, d: _Parameters) -> Tensor:
+    """Go back through the output projection and the LayerNorm; return the modulated query's gradient."""
+    grad_modulated = torch.bmm(_matrices(p.proj.transpose(0, 1), grad), grad)
+    if p.ln is not None:
+        rows, shape = modulated.transpose(1, 2), modulated.shape[1:2]
+        normalized, mean, rstd = torch.native_layer_norm(rows, shape, p.ln, p.ln_bias, options.eps)
+        gradients = torch.ops.aten.native_layer_norm_backward(
+            grad_modulated.transpose(1, 2), rows, shape, mean, rstd, p.ln, p.ln_bias, [True, True, True]
+        )
+        modulated, grad_modulated = normalized.transpose(1, 2), gradients[0].transpose(1, 2)
+        for total, gradient in zip((d.ln, d.ln_bias), gradients[1:]):
+            if total is not None:
+                total += gradient
+    _add_linear_gradients(d.proj, d.proj_bias, grad, modulated)
+    return grad_modulated
+
+
+def _context_gradients(
+    grad_total: Tensor,
+    context: Tensor,
+    gates: Tensor,
+    height: int,
+    kernels: list[tuple[Tensor, Tensor]],
+    totals: Sequence[Tensor | None],
+    grad_context: Tensor,
+    grad_gates: Tensor,
+) -> None:
+    """Go back through the context levels of some channels.
+
+    Args:
+        grad_total: The aggregate's gradient, `(B, C, H * W)`.
+        context: What the first level is given.
+        gates: `(B, L + 1, H * W)`.
+        height: H.
+        kernels: The weight of each level, and the same flipped.
+        totals: Where the gradient of each weight is added, None where it is not wanted.
+        grad_context: Where the gradient of `context` is written; until then a place to work in.
+        grad_gates: Where the gates' gradient is added.
+    """
+    levels = len(kernels)
+    before, contexts = [], [context]  # of each level: what its GELU is given, and what the level is given
+    for level, (weight, _) in enumerate(kernels):
+        before.append(_depthwise(contexts[-1], weight, height))
+        contexts.append(F.gelu(before[-1]))
+        grad_gates[:, level] += torch.mul(grad_total, contexts[-1], out=grad_context).sum(1)
+    mean = contexts.pop().mean(2, keepdim=True)
+    grad_gates[:, levels:] += torch.bmm(F.gelu(mean).transpose(1, 2), grad_total)
+    grad_mean = _gelu_backward(torch.bmm(grad_total, gates[:, levels:].transpose(1, 2)), mean)
+    grad_given = grad_mean / context.shape[2]
+    for level in reversed(range(levels)):
+        torch.addcmul(grad_given, grad_total, gates[:, level : level + 1], out=grad_context)
+        grad_before = before.pop()
+        _gelu_backward.grad_input(grad_context, grad_before, grad_input=grad_before)
+        given, total = contexts.pop(), totals[level]
+        if total is not None:
+            total += _depthwise_weight_gradient(given, grad_before, height, total.shape[-1])
+        grad_given = _depthwise(grad_before, kernels[level][1], height)
+    grad_context.copy_(grad_given)
 
 
 def _differentiable_backward(
@@ -266,28 +314,40 @@ def _differentiable_backward(
     return [next(gradients) if want else None for want in wanted]
 
 
-def _together(numbers: int, multiple: int = 1) -> int:
-    """How many things of so many numbers are computed together, in a multiple of `multiple`."""
-    return max(_TOGETHER // numbers // multiple, 1) * multiple
+def _images(x: Tensor) -> Iterator[slice]:
+    return _slices(len(x), max(_IMAGES_TOGETHER // x[0].numel(), 1))
+
+
+def _channels(context: Tensor) -> Iterator[slice]:
+    # The kernels work in sixteens.
+    return _slices(context.shape[1], max(_CHANNELS_TOGETHER // context[:, 0].numel() // 16, 1) * 16)
 
 
 def _slices(length: int, step: int) -> Iterator[slice]:
     return (slice(start, min(start + step, length)) for start in range(0, length, step))
 
 
-def _linear(weight: Tensor, bias: Tensor | None, x: Tensor, out: Tensor) -> Tensor:
+def _matrices(weight: Tensor, x: Tensor) -> Tensor:
+    """A 1x1 convolution's weight as a matrix for each image of `x`."""
+    return weight.flatten(1).expand(len(x), *weight.shape[:2])
+
+
+def _linear(weight: Tensor, bias: Tensor | None, x: Tensor, out: Tensor) -> None:
     """Write a 1x1 convolution of `(B, C, H * W)` to `out`."""
-    matrices = weight.flatten(1).expand(len(x), *weight.shape[:2])
     if bias is None:
-        return torch.bmm(matrices, x, out=out)
-    return torch.baddbmm(bias[:, None], matrices, x, out=out)
+        torch.bmm(_matrices(weight, x), x, out=out)
+    else:
+        torch.baddbmm(bias[:, None], _matrices(weight, x), x, out=out)
 
 
-def _add_linear_gradients(weight: Tensor | None, bias: Tensor | None, grad: Tensor, x: Tensor) -> None:
+def _add_linear_gradients(
+    weight: Tensor | None, bias: Tensor | None, grad: Tensor, x: Tensor, outputs: slice = slice(None)
+) -> None:
+    """Add the gradients of a 1x1 convolution, or of some of its outputs, where they are wanted."""
     if weight is not None:
-        weight.flatten(1).addbmm_(grad, x.transpose(1, 2))
+        weight.flatten(1)[outputs].addbmm_(grad, x.transpose(1, 2))
     if bias is not None:
-        bias += grad.sum((0, 2))
+        bias[outputs] += grad.sum((0, 2))
 
 
 def _depthwise(x: Tensor, weight: Tensor, height: int) -> Tensor:

@@ -1,0 +1,356 @@
+"""Measure what FocalModulation and the hook cost, beside what else there is.
+
+python scripts/benchmark.py [part=module,memory,model,area,hook] [device=cpu] [dtype=float32] [threads=2] [seconds=4]
+    [dims=256,512,576,640] [sizes=20,40,80] [batches=1,16] [scales=n,s,m] [save=benchmark.csv]
+
+Contenders are timed in turn, one call each a round, in one process; a ratio is taken in each round, and the table has
+the median over the rounds with the quartiles. `part` takes several, with commas. `module` and `memory` hold
+FocalModulation beside timm's, Hugging Face transformers' and Ultralytics' SPPF; `model` a whole YOLOv8 with
+FocalModulation beside stock YOLOv8, in PyTorch and in onnxruntime; `area` the same from 320 to 1280 pixels; `hook` a
+start of Python with the package's entry point beside one without. Types other than float32 run under autocast.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import chdir, nullcontext
+from dataclasses import asdict, astuple, dataclass, field, fields
+from pathlib import Path
+
+import onnxruntime
+import torch
+from timm.models.focalnet import FocalModulation as TimmFocalModulation
+from torch import Tensor, nn
+from tqdm import tqdm
+from transformers import FocalNetConfig
+from transformers.models.focalnet.modeling_focalnet import FocalNetModulation
+from ultralytics import YOLO
+from ultralytics.nn.modules import SPPF
+
+from yolo_focal import FocalModulation
+
+Contenders = dict[str, Callable[[], object]]
+FEWEST_ROUNDS = 5
+
+
+@dataclass
+class Settings:
+    """The command line's arguments, those of several values as lists."""
+
+    part: list[str] = field(default_factory=lambda: ["module", "memory", "model", "area", "hook"])
+    device: str = "cpu"
+    dtype: str = "float32"
+    threads: int = 2
+    seconds: float = 4.0
+    dims: list[int] = field(default_factory=lambda: [256, 512, 576, 640])
+    sizes: list[int] = field(default_factory=lambda: [20, 40, 80])
+    batches: list[int] = field(default_factory=lambda: [1, 16])
+    scales: list[str] = field(default_factory=lambda: ["n", "s", "m"])
+    save: str = "benchmark.csv"
+
+
+@dataclass
+class Row:
+    """One ratio: what was measured, ours over the other's."""
+
+    what: str
+    where: str
+    unit: str
+    ours: float
+    other: str
+    others: float
+    ratio: float
+    low: float
+    high: float
+    rounds: int
+
+
+def main(arguments: list[str]) -> None:
+    """Run the parts that were asked for; print their tables and write all rows to a CSV file."""
+    settings = parse(arguments)
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        raise SystemExit("device=cuda: this machine has no CUDA device; write device=cpu")
+    torch.set_num_threads(settings.threads)
+    jobs = [(part, job) for part in settings.part for job in PARTS[part](settings)]
+    peak, copy, fresh = limits(settings)
+    print(f"matrix multiplication {peak:.0f} GFLOP/s, copy {copy:.1f} GB/s, copy to new memory {fresh:.1f} GB/s")
+    rows: list[Row] = []
+    with tqdm(jobs, unit="job", disable=None) as progress:
+        for part, job in progress:
+            progress.set_description(part)
+            rows += job()
+    print(table(rows))
+    with Path(settings.save).open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow([f.name for f in fields(Row)])
+        writer.writerows(astuple(row) for row in rows)
+    print(f"{len(rows)} rows in {settings.save}")
+
+
+def parse(arguments: list[str]) -> Settings:
+    """Read `key=value` arguments.
+
+    Raises:
+        SystemExit: A key or a value is none of those that the command has.
+    """
+    values = asdict(Settings())
+    for argument in arguments:
+        key, equals, text = argument.partition("=")
+        if not equals or key not in values:
+            raise SystemExit(f"{argument}: write key=value, with a key of {', '.join(values)}")
+        old = values[key]
+        kind = type(old[0]) if isinstance(old, list) else type(old)
+        try:
+            values[key] = [kind(v) for v in text.split(",")] if isinstance(old, list) else kind(text)
+        except ValueError:
+            raise SystemExit(f"{argument}: write numbers, such as {key}={old}") from None
+    for part in values["part"]:
+        if part not in PARTS:
+            raise SystemExit(f"part={part}: write one or several of {','.join(PARTS)}")
+    return Settings(**values)
+
+
+def race(settings: Settings, contenders: Contenders) -> dict[str, list[float]]:
+    """Time each contender once a round, in an order that changes; return seconds by name."""
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for call in contenders.values():
+        call()
+    synchronize(settings)
+    started, order = time.perf_counter(), list(contenders)
+    while time.perf_counter() - started < settings.seconds or len(seconds[order[0]]) < FEWEST_ROUNDS:
+        random.shuffle(order)
+        for name in order:
+            before = time.perf_counter()
+            contenders[name]()
+            synchronize(settings)
+            seconds[name].append(time.perf_counter() - before)
+    return seconds
+
+
+def synchronize(settings: Settings) -> None:
+    """Wait for the device."""
+    if settings.device == "cuda":
+        torch.cuda.synchronize()
+
+
+def compare(what: str, where: str, seconds: dict[str, list[float]]) -> list[Row]:
+    """Turn timings into a row for each contender but the first, which is ours."""
+    (_, ours), *others = seconds.items()
+    rows = []
+    for name, theirs in others:
+        low, ratio, high = statistics.quantiles([a / b for a, b in zip(ours, theirs)], n=4)
+        medians = statistics.median(ours) * 1e3, statistics.median(theirs) * 1e3
+        rows.append(Row(what, where, "ms", medians[0], name, medians[1], ratio, low, high, len(ours)))
+    return rows
+
+
+class HuggingFace(nn.Module):
+    """transformers' module between two permuted views, as it takes channels last."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.module = FocalNetModulation(FocalNetConfig(focal_levels=[2], focal_windows=[7]), 0, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Take and give `(B, C, H, W)`."""
+        result: Tensor = self.module(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return result
+
+
+def modules(settings: Settings, dim: int) -> dict[str, nn.Module]:
+    """Ours first, then what it is held against."""
+    made = {
+        "ours": FocalModulation(dim),
+        "timm": TimmFocalModulation(dim, 7, 2),
+        "transformers": HuggingFace(dim),
+        "SPPF": SPPF(dim, dim, 5),
+    }
+    return {name: module.to(settings.device) for name, module in made.items()}
+
+
+def precision(settings: Settings) -> torch.autocast | nullcontext[None]:
+    """Autocast to the type asked for, or nothing for float32."""
+    if settings.dtype == "float32":
+        return nullcontext()
+    return torch.autocast(settings.device, getattr(torch, settings.dtype))
+
+
+def module_jobs(settings: Settings) -> Iterator[Callable[[], list[Row]]]:
+    """Forward pass and training step of the modules."""
+    for batch in settings.batches:
+        for size in settings.sizes:
+            for dim in settings.dims:
+                yield lambda dim=dim, size=size, batch=batch: time_modules(settings, dim, size, batch)
+
+
+def time_modules(settings: Settings, dim: int, size: int, batch: int) -> list[Row]:
+    """Race forward passes (evaluation mode, no gradients), then steps (forward and backward)."""
+    x = torch.randn(batch, dim, size, size, device=settings.device)
+    gradient = torch.randn_like(x)
+    where = f"dim {dim}, {size}x{size}, batch {batch}"
+
+    def forward(module: nn.Module) -> object:
+        with torch.no_grad(), precision(settings):
+            return module(x)
+
+    contenders = modules(settings, dim)
+    evaluated = {name: module.eval() for name, module in contenders.items()}
+    rows = compare("forward", where, race(settings, {n: lambda m=m: forward(m) for n, m in evaluated.items()}))
+    trained = {name: module.train() for name, module in contenders.items()}
+    steps = {n: lambda m=m: step(settings, m, x, gradient) for n, m in trained.items()}
+    return rows + compare("step", where, race(settings, steps))
+
+
+def step(settings: Settings, module: nn.Module, x: Tensor, gradient: Tensor) -> None:
+    """Run forward and backward to the input's and all parameters' gradients, as inside a network."""
+    module.zero_grad(set_to_none=True)
+    with precision(settings):
+        out = module(x.detach().requires_grad_())
+    out.backward(gradient.to(out.dtype))
+
+
+def memory_jobs(settings: Settings) -> Iterator[Callable[[], list[Row]]]:
+    """Peak memory of a training step of the modules."""
+    for batch in settings.batches:
+        for size in settings.sizes:
+            for dim in settings.dims:
+                yield lambda dim=dim, size=size, batch=batch: weigh_modules(settings, dim, size, batch)
+
+
+def weigh_modules(settings: Settings, dim: int, size: int, batch: int) -> list[Row]:
+    """Compare what PyTorch's allocator holds at most in a step, input and incoming gradient included."""
+    x = torch.randn(batch, dim, size, size, device=settings.device)
+    gradient = torch.randn_like(x)
+    there = 2 * x.numel() * x.element_size()
+    peaks = {}
+    for name, module in modules(settings, dim).items():
+        step(settings, module, x, gradient)
+        module.zero_grad(set_to_none=True)
+        peaks[name] = (there + peak_of(settings, lambda m=module: step(settings, m, x, gradient))) / 2**20
+    ours = peaks.pop("ours")
+    where = f"dim {dim}, {size}x{size}, batch {batch}"
+    return [Row("memory", where, "MiB", ours, n, p, ours / p, ours / p, ours / p, 1) for n, p in peaks.items()]
+
+
+def peak_of(settings: Settings, call: Callable[[], None]) -> int:
+    """Return the most bytes that were allocated at once during a call, beyond those before it."""
+    if settings.device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        call()
+        return torch.cuda.max_memory_allocated() - before
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profiler:
+        call()
+    events = [e for e in profiler.profiler.kineto_results.events() if e.name() == "[memory]"]
+    held = peak = 0
+    for event in sorted(events, key=lambda e: e.start_ns()):
+        held += event.nbytes()
+        peak = max(peak, held)
+    return peak
+
+
+def model_jobs(settings: Settings) -> Iterator[Callable[[], list[Row]]]:
+    """Whole models at 640 pixels."""
+    for scale in settings.scales:
+        yield lambda scale=scale: time_models(settings, scale, 640)
+
+
+def area_jobs(settings: Settings) -> Iterator[Callable[[], list[Row]]]:
+    """The smallest model at image sizes with areas from 1 to 16."""
+    for size in (320, 480, 640, 960, 1280):
+        yield lambda size=size: time_models(settings, "n", size)
+
+
+def time_models(settings: Settings, scale: str, size: int) -> list[Row]:
+    """Race the focal and the stock model: fused as for prediction, then exported to ONNX."""
+    names = {"ours": f"yolov8{scale}-focal.yaml", "stock": f"yolov8{scale}.yaml"}
+    image = torch.rand(1, 3, size, size, device=settings.device)
+    where = f"YOLOv8{scale}, {size} pixels"
+    with tempfile.TemporaryDirectory() as folder, chdir(folder), torch.no_grad():
+        models = {name: YOLO(file).model.to(settings.device).eval().fuse(verbose=False) for name, file in names.items()}
+        calls = {name: lambda m=model: m(image) for name, model in models.items()}
+        rows = compare("model, PyTorch", where, race(settings, calls))
+        if settings.device != "cpu":
+            return rows
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = settings.threads
+        sessions = {
+            name: onnxruntime.InferenceSession(YOLO(file).export(format="onnx", imgsz=size, verbose=False), options)
+            for name, file in names.items()
+        }
+        feed = {"images": image.numpy()}
+        calls = {name: lambda s=session: s.run(None, feed) for name, session in sessions.items()}
+        return rows + compare("model, onnxruntime", where, race(settings, calls))
+
+
+def hook_jobs(settings: Settings) -> Iterator[Callable[[], list[Row]]]:
+    """Starts of Python, with torch's loading of entry points and without."""
+    commands = {
+        "import torch": [sys.executable, "-c", "import torch"],
+        "import ultralytics": [sys.executable, "-c", "from ultralytics import YOLO"],
+        "yolo version": [str(Path(sys.executable).with_name("yolo")), "version"],
+    }
+    for what, command in commands.items():
+        yield lambda what=what, command=command: time_start(settings, what, command)
+
+
+def time_start(settings: Settings, what: str, command: list[str]) -> list[Row]:
+    """Race a command in the environment as it is and in one where torch loads no entry point."""
+    without = {**os.environ, "TORCH_DEVICE_BACKEND_AUTOLOAD": "0"}
+    environments = {"with the hook": dict(os.environ), "without": without}
+    calls = {
+        name: lambda env=env: subprocess.run(command, env=env, check=True, stdout=subprocess.DEVNULL)
+        for name, env in environments.items()
+    }
+    longer = Settings(seconds=5 * settings.seconds)
+    return compare("start", what, race(longer, calls))
+
+
+def limits(settings: Settings) -> tuple[float, float, float]:
+    """Return the machine's best matrix multiplication in GFLOP/s and its copies in GB/s, read and written counted."""
+    a, b = torch.randn(2, 2048, 2048, device=settings.device)
+    source = torch.randn(2**26, device=settings.device)
+    target = torch.empty_like(source)
+    calls = {"product": lambda: a @ b, "copy": lambda: target.copy_(source), "new": source.clone}
+    best = {name: min(times) for name, times in race(settings, calls).items()}
+    moved = 2 * source.numel() * source.element_size() / 1e9
+    return 2 * 2048**3 / best["product"] / 1e9, moved / best["copy"], moved / best["new"]
+
+
+def table(rows: list[Row]) -> str:
+    """Draw the rows as a Markdown table, with the geometric mean of each kind of ratio."""
+    lines = ["| what | where | ours | the other's | ratio (quartiles) |", "| --- | --- | ---: | ---: | --- |"]
+    lines += [
+        f"| {r.what} | {r.where} | {r.ours:.4g} {r.unit} | {r.other} {r.others:.4g} {r.unit} | "
+        f"{r.ratio:.2f} ({r.low:.2f} to {r.high:.2f}) |"
+        for r in rows
+    ]
+    kinds: dict[tuple[str, str], list[float]] = {}
+    for row in rows:
+        kinds.setdefault((row.what, row.other), []).append(math.log(row.ratio))
+    lines += ["", "| what | beside | geometric mean of the ratios |", "| --- | --- | ---: |"]
+    lines += [
+        f"| {w} | {o} | {math.exp(statistics.mean(logs)):.3f} ({len(logs)} rows) |" for (w, o), logs in kinds.items()
+    ]
+    return "\n".join(lines)
+
+
+PARTS: dict[str, Callable[[Settings], Iterator[Callable[[], list[Row]]]]] = {
+    "module": module_jobs,
+    "memory": memory_jobs,
+    "model": model_jobs,
+    "area": area_jobs,
+    "hook": hook_jobs,
+}
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
