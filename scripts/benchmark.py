@@ -5,7 +5,8 @@ python scripts/benchmark.py [part=module,memory,model,area,hook] [device=cpu] [d
 
 Contenders are timed in turn, one call each a round, in one process; a ratio is taken in each round, and the table has
 the median over the rounds with the quartiles. `part` takes several, with commas. `module` and `memory` hold
-FocalModulation beside timm's, Hugging Face transformers' and Ultralytics' SPPF; `model` a whole YOLOv8 with
+FocalModulation beside timm's, Hugging Face transformers' and Ultralytics' SPPF, and the share
+that FocalModulation reaches of the machine's own matrix product and copy; `model` a whole YOLOv8 with
 FocalModulation beside stock YOLOv8, in PyTorch and in onnxruntime; `area` the same from 320 to 1280 pixels; `hook` a
 start of Python with the package's entry point beside one without. Types other than float32 run under autocast.
 """
@@ -22,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import chdir, nullcontext
+from contextlib import nullcontext
 from dataclasses import asdict, astuple, dataclass, field, fields
 from pathlib import Path
 
@@ -77,12 +78,8 @@ class Row:
 def main(arguments: list[str]) -> None:
     """Run the parts that were asked for; print their tables and write all rows to a CSV file."""
     settings = parse(arguments)
-    if settings.device == "cuda" and not torch.cuda.is_available():
-        raise SystemExit("device=cuda: this machine has no CUDA device; write device=cpu")
     torch.set_num_threads(settings.threads)
     jobs = [(part, job) for part in settings.part for job in PARTS[part](settings)]
-    peak, copy, fresh = limits(settings)
-    print(f"matrix multiplication {peak:.0f} GFLOP/s, copy {copy:.1f} GB/s, copy to new memory {fresh:.1f} GB/s")
     rows: list[Row] = []
     with tqdm(jobs, unit="job", disable=None) as progress:
         for part, job in progress:
@@ -112,10 +109,15 @@ def parse(arguments: list[str]) -> Settings:
         try:
             values[key] = [kind(v) for v in text.split(",")] if isinstance(old, list) else kind(text)
         except ValueError:
-            raise SystemExit(f"{argument}: write numbers, such as {key}={old}") from None
+            example = ",".join(map(str, old)) if isinstance(old, list) else old
+            raise SystemExit(f"{argument}: write numbers, such as {key}={example}") from None
     for part in values["part"]:
         if part not in PARTS:
             raise SystemExit(f"part={part}: write one or several of {','.join(PARTS)}")
+    if values["dtype"] not in ("float32", "bfloat16", "float16"):
+        raise SystemExit(f"dtype={values['dtype']}: write float32, bfloat16 or float16")
+    if values["device"] == "cuda" and not torch.cuda.is_available():
+        raise SystemExit("device=cuda: this machine has no CUDA device; write device=cpu")
     return Settings(**values)
 
 
@@ -202,12 +204,45 @@ def time_modules(settings: Settings, dim: int, size: int, batch: int) -> list[Ro
         with torch.no_grad(), precision(settings):
             return module(x)
 
-    contenders = modules(settings, dim)
-    evaluated = {name: module.eval() for name, module in contenders.items()}
-    rows = compare("forward", where, race(settings, {n: lambda m=m: forward(m) for n, m in evaluated.items()}))
-    trained = {name: module.train() for name, module in contenders.items()}
-    steps = {n: lambda m=m: step(settings, m, x, gradient) for n, m in trained.items()}
-    return rows + compare("step", where, race(settings, steps))
+    def call(kind: str, module: nn.Module) -> object:
+        return forward(module.eval()) if kind == "forward" else step(settings, module.train(), x, gradient)
+
+    rows = []
+    for kind, passes in (("forward", 1), ("step", 3)):
+        contenders = {n: lambda m=m, kind=kind: call(kind, m) for n, m in modules(settings, dim).items()}
+        seconds = race(settings, {**contenders, **probes(settings)})
+        theirs = {name: seconds[name] for name in contenders}
+        rows += compare(kind, where, theirs)
+        # Multiplications and additions of the matrices and the two kernels; the input read and the output written once.
+        work = passes * 2 * x.numel() * (4 * dim + 3 + 7 * 7 + 9 * 9) / 1e9
+        traffic = passes * 2 * x.numel() * x.element_size() / 1e9
+        rows.append(share(f"{kind}, share", where, "GFLOP/s", work, "product", PRODUCT, seconds))
+        rows.append(share(f"{kind}, share", where, "GB/s", traffic, "copy", COPY, seconds))
+    return rows
+
+
+# What a probe does in one call: GFLOP of a product of two square matrices, GB read and written by a copy.
+SIDE, NUMBERS = 1024, 2**24
+PRODUCT, COPY = 2 * SIDE**3 / 1e9, 2 * 4 * NUMBERS / 1e9
+
+
+def probes(settings: Settings) -> Contenders:
+    """What shows the machine's own speed in the same minute: a matrix product and a copy, float32."""
+    a, b = torch.randn(2, SIDE, SIDE, device=settings.device)
+    source = torch.randn(NUMBERS, device=settings.device)
+    product, target = torch.empty_like(a), torch.empty_like(source)
+    return {"product": lambda: torch.mm(a, b, out=product), "copy": lambda: target.copy_(source)}
+
+
+def share(
+    what: str, where: str, unit: str, work: float, probe: str, of_probe: float, seconds: dict[str, list[float]]
+) -> Row:
+    """Compare the rate of our contender with a probe's."""
+    rates, limits = [work / t for t in seconds["ours"]], [of_probe / t for t in seconds[probe]]
+    low, ratio, high = statistics.quantiles([a / b for a, b in zip(rates, limits)], n=4)
+    return Row(
+        what, where, unit, statistics.median(rates), probe, statistics.median(limits), ratio, low, high, len(rates)
+    )
 
 
 def step(settings: Settings, module: nn.Module, x: Tensor, gradient: Tensor) -> None:
@@ -275,7 +310,7 @@ def time_models(settings: Settings, scale: str, size: int) -> list[Row]:
     names = {"ours": f"yolov8{scale}-focal.yaml", "stock": f"yolov8{scale}.yaml"}
     image = torch.rand(1, 3, size, size, device=settings.device)
     where = f"YOLOv8{scale}, {size} pixels"
-    with tempfile.TemporaryDirectory() as folder, chdir(folder), torch.no_grad():
+    with torch.no_grad():
         models = {name: YOLO(file).model.to(settings.device).eval().fuse(verbose=False) for name, file in names.items()}
         calls = {name: lambda m=model: m(image) for name, model in models.items()}
         rows = compare("model, PyTorch", where, race(settings, calls))
@@ -284,12 +319,23 @@ def time_models(settings: Settings, scale: str, size: int) -> list[Row]:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = settings.threads
         sessions = {
-            name: onnxruntime.InferenceSession(YOLO(file).export(format="onnx", imgsz=size, verbose=False), options)
+            name: onnxruntime.InferenceSession(exported(file, size), options, providers=["CPUExecutionProvider"])
             for name, file in names.items()
         }
         feed = {"images": image.numpy()}
         calls = {name: lambda s=session: s.run(None, feed) for name, session in sessions.items()}
         return rows + compare("model, onnxruntime", where, race(settings, calls))
+
+
+def exported(config: str, size: int) -> bytes:
+    """Export a model to ONNX as `yolo export` does, and leave nothing behind."""
+    here = Path.cwd()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)  # where Ultralytics writes
+        try:
+            return Path(YOLO(config).export(format="onnx", imgsz=size, verbose=False)).read_bytes()
+        finally:
+            os.chdir(here)
 
 
 def hook_jobs(settings: Settings) -> Iterator[Callable[[], list[Row]]]:
@@ -313,17 +359,6 @@ def time_start(settings: Settings, what: str, command: list[str]) -> list[Row]:
     }
     longer = Settings(seconds=5 * settings.seconds)
     return compare("start", what, race(longer, calls))
-
-
-def limits(settings: Settings) -> tuple[float, float, float]:
-    """Return the machine's best matrix multiplication in GFLOP/s and its copies in GB/s, read and written counted."""
-    a, b = torch.randn(2, 2048, 2048, device=settings.device)
-    source = torch.randn(2**26, device=settings.device)
-    target = torch.empty_like(source)
-    calls = {"product": lambda: a @ b, "copy": lambda: target.copy_(source), "new": source.clone}
-    best = {name: min(times) for name, times in race(settings, calls).items()}
-    moved = 2 * source.numel() * source.element_size() / 1e9
-    return 2 * 2048**3 / best["product"] / 1e9, moved / best["copy"], moved / best["new"]
 
 
 def table(rows: list[Row]) -> str:

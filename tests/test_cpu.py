@@ -56,8 +56,12 @@ def test_equals_the_equations(config: dict, shape: tuple, memory_format: torch.m
     expected = by_the_equations(module, x)
     gradient = torch.randn_like(expected)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cpu, "_IMAGES_TOGETHER", together)
-        patch.setattr(cpu, "_CHANNELS_TOGETHER", together // 2)
+        for name, numbers in (
+            ("_IMAGES", together),
+            ("_CHANNELS_FORWARD", together),
+            ("_CHANNELS_BACKWARD", together // 4),
+        ):
+            patch.setattr(cpu, name, numbers)
         out = module(x)
         assert is_fast(out)
         gradients = torch.autograd.grad(out, tensors, gradient)
@@ -85,8 +89,8 @@ def test_first_and_second_derivatives(config: dict) -> None:
 
 @pytest.mark.parametrize("frozen", ["proj_in", "focal_layers", "h", "ln", "proj", "the input", "all"])
 def test_what_is_frozen_gets_no_gradient_and_the_rest_its_own(frozen: str) -> None:
-    module = FocalModulation(6, use_postln=True)
-    x = torch.randn(2, 6, 5, 4, requires_grad=frozen != "the input")
+    module = FocalModulation(6, use_postln=True).double()
+    x = torch.randn(2, 6, 5, 4, dtype=torch.float64, requires_grad=frozen != "the input")
     for name, parameter in module.named_parameters():
         parameter.requires_grad_(frozen != "all" and not name.startswith(f"{frozen}."))
     out = module(x)
@@ -95,7 +99,7 @@ def test_what_is_frozen_gets_no_gradient_and_the_rest_its_own(frozen: str) -> No
     out.square().sum().backward()
     expected = torch.autograd.grad(by_the_equations(module, x).square().sum(), tensors)
     for tensor, gradient in zip(tensors, expected):
-        torch.testing.assert_close(tensor.grad, gradient, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(tensor.grad, gradient, rtol=1e-9, atol=1e-11)
     assert all(t.grad is None for t in (x, *module.parameters()) if not t.requires_grad)
 
 
@@ -158,6 +162,17 @@ def test_under_autocast_it_is_plain() -> None:
     out.float().sum().backward()
     assert not is_fast(out)
     assert module.focal_layers[0][0].weight.grad.isfinite().all()
+
+
+def test_the_backward_pass_may_be_called_inside_autocast() -> None:
+    module, x = FocalModulation(4), torch.randn(2, 4, 5, 5, requires_grad=True)
+    tensors = [x, *module.parameters()]
+    expected = torch.autograd.grad(module(x).sum(), tensors)
+    out = module(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = torch.autograd.grad(out.sum(), tensors)
+    assert is_fast(out)
+    assert all(torch.equal(a, b) for a, b in zip(inside, expected))
 
 
 def test_tracers_see_plain_operations() -> None:

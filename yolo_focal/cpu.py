@@ -15,8 +15,8 @@ Every result equals that of `equations.py` up to rounding.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial, wraps
 from typing import Any, NamedTuple
 
 import torch
@@ -25,10 +25,11 @@ from torch import Tensor, nn
 
 from yolo_focal import equations
 
-# How many numbers of a feature map are taken together: images, and within them channels, where more is kept at once.
-# Less costs time (many calls, small matrices); more costs memory and, from 2**21 on, time as well.
-_IMAGES_TOGETHER = 2**20
-_CHANNELS_TOGETHER = 2**19
+# How many numbers of a feature map are taken together: of images, then of channels, fewer of them where more is kept
+# for each number. Less costs time (many calls, small matrices); more costs memory and, from 2**21 on, time as well.
+_IMAGES = 2**20
+_CHANNELS_FORWARD = 2**20
+_CHANNELS_BACKWARD = 2**18
 
 _gelu_backward = torch.ops.aten.gelu_backward
 
@@ -120,6 +121,17 @@ def _parameters(tensors: Sequence[Any]) -> _Parameters:
     return _Parameters._make((*tensors[:8], tuple(tensors[8:])))
 
 
+def _without_autocast(backward: Callable[..., Any]) -> Callable[..., Any]:
+    """Switch autocast off, as it was in the forward pass: the backward pass may be called inside of it."""
+
+    @wraps(backward)
+    def call(ctx: Any, grad: Tensor) -> Any:
+        with torch.autocast("cpu", enabled=False):
+            return backward(ctx, grad)
+
+    return call
+
+
 class _Modulation(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, options: _Options, *tensors: Tensor | None) -> Tensor:
@@ -129,6 +141,7 @@ class _Modulation(torch.autograd.Function):
         return out
 
     @staticmethod
+    @_without_autocast
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         projections, aggregates, modulators, x, *tensors = ctx.saved_tensors
         kept = (projections, aggregates, modulators)
@@ -154,7 +167,7 @@ def _forward(x: Tensor, options: _Options, p: _Parameters, keep: bool) -> tuple[
         projection, aggregate, modulator = projections[slots], aggregates[slots], modulators[slots]
         _linear(p.proj_in, p.proj_in_bias, x[images].flatten(2), projection)
         query, context, gates = torch.split(projection, [channels, channels, levels + 1], 1)
-        for some in _channels(context):
+        for some in _channels(context, _CHANNELS_FORWARD):
             total, level_context = aggregate[:, some], context[:, some]
             for level, weight in enumerate(p.focal_layers):
                 level_context = F.gelu(_depthwise(level_context, weight[some], height))
@@ -168,84 +181,106 @@ def _forward(x: Tensor, options: _Options, p: _Parameters, keep: bool) -> tuple[
         _linear(p.h, p.h_bias, aggregate, modulator)
         modulated = query * modulator
         if p.ln is not None:
-            rows = modulated.transpose(1, 2)
-            modulated = F.layer_norm(rows, (channels,), p.ln, p.ln_bias, options.eps).transpose(1, 2)
+            modulated = _normalize(modulated, options, p)
         _linear(p.proj, p.proj_bias, modulated, out[images].flatten(2))
     return out, (projections, aggregates, modulators)
+
+
+class _Gradients(dict[Any, Tensor]):
+    """The wanted parameters' gradients by field, those of the focal layers by level; made when first added to."""
+
+    def __init__(self, p: _Parameters, wanted: Sequence[bool]) -> None:
+        names = [*_Parameters._fields[:8], *range(len(p.focal_layers))]
+        tensors = dict(zip(names, (*p[:8], *p.focal_layers)))
+        self.names = names
+        self.wanted = {name: tensors[name] for name, want in zip(names, wanted) if want}
+
+    def __missing__(self, name: Any) -> Tensor:
+        self[name] = torch.zeros_like(self.wanted[name])
+        return self[name]
+
+    def add(self, name: Any, gradient: Tensor, part: slice = slice(None)) -> None:
+        if name in self.wanted:
+            self[name][part] += gradient
+
+    def add_linear(self, name: str, grad: Tensor, x: Tensor, outputs: slice = slice(None)) -> None:
+        """Add what a 1x1 convolution, or some of its outputs, gives for its weight and its bias."""
+        if name in self.wanted:
+            self[name].flatten(1)[outputs].addbmm_(grad, x.transpose(1, 2))
+        if f"{name}_bias" in self.wanted:
+            self[f"{name}_bias"][outputs] += grad.sum((0, 2))
 
 
 def _backward(
     grad: Tensor, kept: tuple[Tensor, ...], x: Tensor, options: _Options, p: _Parameters, wanted: tuple[bool, ...]
 ) -> list[Tensor | None]:
-    """Return the gradients of the input and of each parameter, None for those that are not wanted."""
+    """Return the gradients of the input and of each parameter, None for those that are not wanted.
+
+    The context levels, which need most memory, come as early as they can: before the matrices' gradients are made.
+    """
     channels, height = x.shape[1:3]
     levels = len(p.focal_layers)
-    tensors = [*p[:8], *p.focal_layers]
-    sums = [torch.zeros_like(t) if t is not None and want else None for t, want in zip(tensors, wanted[1:])]
-    d = _parameters(sums)
-    grad_x = torch.empty_like(x) if wanted[0] else None
-    flipped = [weight.flip(2, 3) for weight in p.focal_layers]
+    gradients = _Gradients(p, wanted[1:])
+    grad_x = None
     for images in _images(x):
         projection, aggregate, modulator = (tensor[images] for tensor in kept)
         query, context, gates = torch.split(projection, [channels, channels, levels + 1], 1)
-        source = x[images].flatten(2)
-        target = None if grad_x is None else grad_x[images].flatten(2)
+        source, grad_out = x[images].flatten(2), grad[images].flatten(2)
 
-        grad_modulated = _output_gradients(grad[images].flatten(2), query * modulator, options, p, d)
-        # What the input's projection is given is multiplied back in two parts: as one, it would have to be kept longer.
-        part = slice(channels)
-        grad_query = grad_modulated * modulator
-        _add_linear_gradients(d.proj_in, d.proj_in_bias, grad_query, source, part)
-        if target is not None:
-            torch.bmm(_matrices(p.proj_in[part].transpose(0, 1), grad_query), grad_query, out=target)
-        del grad_query
-
-        grad_modulator = grad_modulated.mul_(query)
-        _add_linear_gradients(d.h, d.h_bias, grad_modulator, aggregate)
-        grad_aggregate = torch.bmm(_matrices(p.h.transpose(0, 1), grad_modulator), grad_modulator)
-        del grad_modulated, grad_modulator
+        grad_modulated = torch.bmm(_transposed(p.proj, grad_out), grad_out)
+        if p.ln is not None:
+            grad_modulated = _norm_gradients(grad_modulated, query * modulator, options, p, gradients)
+        grad_modulator = grad_modulated * query
+        grad_aggregate = torch.bmm(_transposed(p.h, grad_modulator), grad_modulator)
+        del grad_modulator
         if options.normalize_modulator:
             grad_aggregate /= levels + 1
-        grad_context_and_gates = x.new_empty(len(source), channels + levels + 1, source.shape[2])
-        grad_context, grad_gates = torch.split(grad_context_and_gates, [channels, levels + 1], 1)
+        grad_rest = x.new_empty(len(source), channels + levels + 1, source.shape[2])
+        grad_context, grad_gates = torch.split(grad_rest, [channels, levels + 1], 1)
         grad_gates.zero_()
-        for some in _channels(context):
-            kernels = [(weight[some], back[some]) for weight, back in zip(p.focal_layers, flipped)]
-            totals = [None if total is None else total[some] for total in d.focal_layers]
-            _context_gradients(
-                grad_aggregate[:, some],
-                context[:, some],
-                gates,
-                height,
-                kernels,
-                totals,
-                grad_context[:, some],
-                grad_gates,
+        for some in _channels(context, _CHANNELS_BACKWARD):
+            kernels = [kernel[some] for kernel in p.focal_layers]
+            grad_kernels = _context_gradients(
+                grad_aggregate[:, some], context[:, some], gates, height, kernels, grad_context[:, some], grad_gates
             )
+            for level, gradient in enumerate(grad_kernels):
+                gradients.add(level, gradient, some)
         del grad_aggregate
 
-        part = slice(channels, None)
-        _add_linear_gradients(d.proj_in, d.proj_in_bias, grad_context_and_gates, source, part)
-        if target is not None:
-            target.baddbmm_(_matrices(p.proj_in[part].transpose(0, 1), source), grad_context_and_gates)
-    return [grad_x, *sums]
+        modulated = query * modulator
+        if p.ln is not None:
+            modulated = _normalize(modulated, options, p)
+        gradients.add_linear("proj", grad_out, modulated)
+        gradients.add_linear("h", torch.mul(grad_modulated, query, out=modulated), aggregate)
+        grad_query = grad_modulated.mul_(modulator)
+        gradients.add_linear("proj_in", grad_query, source, slice(channels))
+        gradients.add_linear("proj_in", grad_rest, source, slice(channels, None))
+        if wanted[0]:
+            if grad_x is None:
+                grad_x = torch.empty_like(x)
+            target = grad_x[images].flatten(2)
+            torch.bmm(_transposed(p.proj_in[:channels], grad_query), grad_query, out=target)
+            target.baddbmm_(_transposed(p.proj_in[channels:], grad_rest), grad_rest)
+    return [grad_x, *(gradients.get(name) for name in gradients.names)]
 
 
-def _output_gradients(grad: Tensor, modulated: Tensor, options: _Options, p: _Parameters, d: _Parameters) -> Tensor:
-    """Go back through the output projection and the LayerNorm; return the modulated query's gradient."""
-    grad_modulated = torch.bmm(_matrices(p.proj.transpose(0, 1), grad), grad)
-    if p.ln is not None:
-        rows, shape = modulated.transpose(1, 2), modulated.shape[1:2]
-        normalized, mean, rstd = torch.native_layer_norm(rows, shape, p.ln, p.ln_bias, options.eps)
-        gradients = torch.ops.aten.native_layer_norm_backward(
-            grad_modulated.transpose(1, 2), rows, shape, mean, rstd, p.ln, p.ln_bias, [True, True, True]
-        )
-        modulated, grad_modulated = normalized.transpose(1, 2), gradients[0].transpose(1, 2)
-        for total, gradient in zip((d.ln, d.ln_bias), gradients[1:]):
-            if total is not None:
-                total += gradient
-    _add_linear_gradients(d.proj, d.proj_bias, grad, modulated)
-    return grad_modulated
+def _normalize(modulated: Tensor, options: _Options, p: _Parameters) -> Tensor:
+    rows = modulated.transpose(1, 2)
+    return F.layer_norm(rows, rows.shape[2:], p.ln, p.ln_bias, options.eps).transpose(1, 2)
+
+
+def _norm_gradients(
+    grad: Tensor, modulated: Tensor, options: _Options, p: _Parameters, gradients: _Gradients
+) -> Tensor:
+    """Go back through the LayerNorm; return the modulated query's gradient."""
+    rows, shape = modulated.transpose(1, 2), modulated.shape[1:2]
+    _, mean, rstd = torch.native_layer_norm(rows, shape, p.ln, p.ln_bias, options.eps)
+    grad_rows, grad_weight, grad_bias = torch.ops.aten.native_layer_norm_backward(
+        grad.transpose(1, 2), rows, shape, mean, rstd, p.ln, p.ln_bias, [True, True, True]
+    )
+    gradients.add("ln", grad_weight)
+    gradients.add("ln_bias", grad_bias)
+    return grad_rows.transpose(1, 2)  # type: ignore[no-any-return]
 
 
 def _context_gradients(
@@ -253,26 +288,24 @@ def _context_gradients(
     context: Tensor,
     gates: Tensor,
     height: int,
-    kernels: list[tuple[Tensor, Tensor]],
-    totals: Sequence[Tensor | None],
+    kernels: list[Tensor],
     grad_context: Tensor,
     grad_gates: Tensor,
-) -> None:
-    """Go back through the context levels of some channels.
+) -> list[Tensor]:
+    """Go back through the context levels of some channels; return the gradients of the kernels.
 
     Args:
         grad_total: The aggregate's gradient, `(B, C, H * W)`.
         context: What the first level is given.
         gates: `(B, L + 1, H * W)`.
         height: H.
-        kernels: The weight of each level, and the same flipped.
-        totals: Where the gradient of each weight is added, None where it is not wanted.
+        kernels: The weight of each level.
         grad_context: Where the gradient of `context` is written; until then a place to work in.
         grad_gates: Where the gates' gradient is added.
     """
     levels = len(kernels)
     before, contexts = [], [context]  # of each level: what its GELU is given, and what the level is given
-    for level, (weight, _) in enumerate(kernels):
+    for level, weight in enumerate(kernels):
         before.append(_depthwise(contexts[-1], weight, height))
         contexts.append(F.gelu(before[-1]))
         grad_gates[:, level] += torch.mul(grad_total, contexts[-1], out=grad_context).sum(1)
@@ -280,15 +313,16 @@ def _context_gradients(
     grad_gates[:, levels:] += torch.bmm(F.gelu(mean).transpose(1, 2), grad_total)
     grad_mean = _gelu_backward(torch.bmm(grad_total, gates[:, levels:].transpose(1, 2)), mean)
     grad_given = grad_mean / context.shape[2]
+    grad_kernels = []
     for level in reversed(range(levels)):
         torch.addcmul(grad_given, grad_total, gates[:, level : level + 1], out=grad_context)
         grad_before = before.pop()
         _gelu_backward.grad_input(grad_context, grad_before, grad_input=grad_before)
-        given, total = contexts.pop(), totals[level]
-        if total is not None:
-            total += _depthwise_weight_gradient(given, grad_before, height, total.shape[-1])
-        grad_given = _depthwise(grad_before, kernels[level][1], height)
+        kernel = kernels[level]
+        grad_kernels.append(_depthwise_weight_gradient(contexts.pop(), grad_before, height, kernel.shape[-1]))
+        grad_given = _depthwise(grad_before, kernel.flip(2, 3), height)
     grad_context.copy_(grad_given)
+    return grad_kernels[::-1]
 
 
 def _differentiable_backward(
@@ -315,12 +349,12 @@ def _differentiable_backward(
 
 
 def _images(x: Tensor) -> Iterator[slice]:
-    return _slices(len(x), max(_IMAGES_TOGETHER // x[0].numel(), 1))
+    return _slices(len(x), max(_IMAGES // x[0].numel(), 1))
 
 
-def _channels(context: Tensor) -> Iterator[slice]:
+def _channels(context: Tensor, numbers: int) -> Iterator[slice]:
     # The kernels work in sixteens.
-    return _slices(context.shape[1], max(_CHANNELS_TOGETHER // context[:, 0].numel() // 16, 1) * 16)
+    return _slices(context.shape[1], max(numbers // context[:, 0].numel() // 16, 1) * 16)
 
 
 def _slices(length: int, step: int) -> Iterator[slice]:
@@ -332,22 +366,16 @@ def _matrices(weight: Tensor, x: Tensor) -> Tensor:
     return weight.flatten(1).expand(len(x), *weight.shape[:2])
 
 
+def _transposed(weight: Tensor, x: Tensor) -> Tensor:
+    return _matrices(weight.transpose(0, 1), x)
+
+
 def _linear(weight: Tensor, bias: Tensor | None, x: Tensor, out: Tensor) -> None:
     """Write a 1x1 convolution of `(B, C, H * W)` to `out`."""
     if bias is None:
         torch.bmm(_matrices(weight, x), x, out=out)
     else:
         torch.baddbmm(bias[:, None], _matrices(weight, x), x, out=out)
-
-
-def _add_linear_gradients(
-    weight: Tensor | None, bias: Tensor | None, grad: Tensor, x: Tensor, outputs: slice = slice(None)
-) -> None:
-    """Add the gradients of a 1x1 convolution, or of some of its outputs, where they are wanted."""
-    if weight is not None:
-        weight.flatten(1)[outputs].addbmm_(grad, x.transpose(1, 2))
-    if bias is not None:
-        bias[outputs] += grad.sum((0, 2))
 
 
 def _depthwise(x: Tensor, weight: Tensor, height: int) -> Tensor:
