@@ -40,7 +40,7 @@ from ultralytics.nn.modules import SPPF
 from yolo_focal import FocalModulation
 
 Contenders = dict[str, Callable[[], object]]
-FEWEST_ROUNDS = 5
+FEWEST_ROUNDS = 3
 
 
 @dataclass

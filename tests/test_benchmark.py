@@ -24,7 +24,7 @@ def test_a_row_for_each_shape_and_contender(tmp_path: Path) -> None:
     for row in rows:
         assert float(row["ours"]) > 0
         assert float(row["low"]) <= float(row["ratio"]) <= float(row["high"])
-        assert int(row["rounds"]) == (1 if row["what"] == "memory" else 5)
+        assert int(row["rounds"]) == (1 if row["what"] == "memory" else 3)
     assert "| step | timm |" in printed
     assert "| step | dim 16, 6x6, batch 2 |" in printed
 
