@@ -81,15 +81,17 @@ def main(arguments: list[str]) -> None:
     torch.set_num_threads(settings.threads)
     jobs = [(part, job) for part in settings.part for job in PARTS[part](settings)]
     rows: list[Row] = []
-    with tqdm(jobs, unit="job", disable=None) as progress:
-        for part, job in progress:
-            progress.set_description(part)
-            rows += job()
-    print(table(rows))
-    with Path(settings.save).open("w", newline="") as file:
+    # Written as they come: a run of half an hour that is interrupted has lost nothing.
+    with Path(settings.save).open("w", newline="") as file, tqdm(jobs, unit="job") as progress:
         writer = csv.writer(file)
         writer.writerow([f.name for f in fields(Row)])
-        writer.writerows(astuple(row) for row in rows)
+        for part, job in progress:
+            progress.set_description(part)
+            for row in job():
+                rows.append(row)
+                writer.writerow(astuple(row))
+            file.flush()
+    print(table(rows))
     print(f"{len(rows)} rows in {settings.save}")
 
 
@@ -216,8 +218,8 @@ def time_modules(settings: Settings, dim: int, size: int, batch: int) -> list[Ro
         # Multiplications and additions of the matrices and the two kernels; the input read and the output written once.
         work = passes * 2 * x.numel() * (4 * dim + 3 + 7 * 7 + 9 * 9) / 1e9
         traffic = passes * 2 * x.numel() * x.element_size() / 1e9
-        rows.append(share(f"{kind}, share", where, "GFLOP/s", work, "product", PRODUCT, seconds))
-        rows.append(share(f"{kind}, share", where, "GB/s", traffic, "copy", COPY, seconds))
+        rows.append(share(f"{kind}, work", where, "GFLOP/s", work, "product", PRODUCT, seconds))
+        rows.append(share(f"{kind}, traffic", where, "GB/s", traffic, "copy", COPY, seconds))
     return rows
 
 
@@ -362,21 +364,20 @@ def time_start(settings: Settings, what: str, command: list[str]) -> list[Row]:
 
 
 def table(rows: list[Row]) -> str:
-    """Draw the rows as a Markdown table, with the geometric mean of each kind of ratio."""
-    lines = ["| what | where | ours | the other's | ratio (quartiles) |", "| --- | --- | ---: | ---: | --- |"]
-    lines += [
-        f"| {r.what} | {r.where} | {r.ours:.4g} {r.unit} | {r.other} {r.others:.4g} {r.unit} | "
-        f"{r.ratio:.2f} ({r.low:.2f} to {r.high:.2f}) |"
-        for r in rows
-    ]
-    kinds: dict[tuple[str, str], list[float]] = {}
+    """Draw Markdown tables: a line for each thing measured, then the geometric means of the ratios."""
+    lines: dict[tuple[str, str], list[Row]] = {}
+    means: dict[tuple[str, str], list[float]] = {}
     for row in rows:
-        kinds.setdefault((row.what, row.other), []).append(math.log(row.ratio))
-    lines += ["", "| what | beside | geometric mean of the ratios |", "| --- | --- | ---: |"]
-    lines += [
-        f"| {w} | {o} | {math.exp(statistics.mean(logs)):.3f} ({len(logs)} rows) |" for (w, o), logs in kinds.items()
-    ]
-    return "\n".join(lines)
+        lines.setdefault((row.what, row.where), []).append(row)
+        means.setdefault((row.what, row.other), []).append(math.log(row.ratio))
+    text = ["| what | where | ours | ratio to (quartiles of the rounds) |", "| --- | --- | ---: | --- |"]
+    for (what, where), group in lines.items():
+        ratios = ", ".join(f"{r.other} {r.ratio:.2f} ({r.low:.2f} to {r.high:.2f})" for r in group)
+        text.append(f"| {what} | {where} | {group[0].ours:.4g} {group[0].unit} | {ratios} |")
+    text += ["", "| what | to | geometric mean of the ratios | rows |", "| --- | --- | ---: | ---: |"]
+    for (what, other), logs in means.items():
+        text.append(f"| {what} | {other} | {math.exp(statistics.mean(logs)):.3f} | {len(logs)} |")
+    return "\n".join(text)
 
 
 PARTS: dict[str, Callable[[Settings], Iterator[Callable[[], list[Row]]]]] = {

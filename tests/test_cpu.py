@@ -23,6 +23,19 @@ CONFIGS = st.fixed_dictionaries(
 )
 
 
+@pytest.fixture(autouse=True)
+def small_inputs_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu, "_FEWEST", 1)
+
+
+def test_small_inputs_and_empty_ones_are_plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = FocalModulation(32)
+    assert not is_fast(module(torch.randn(0, 32, 32, 32)))
+    monkeypatch.undo()
+    assert is_fast(module(torch.randn(1, 32, 32, 32)))
+    assert not is_fast(module(torch.randn(1, 32, 32, 31)))
+
+
 def by_the_equations(module: FocalModulation, x: Tensor) -> Tensor:
     parts = module.proj_in, module.focal_layers, module.h, module.ln, module.proj
     return equations.modulate(x, *parts, normalize_modulator=module.normalize_modulator)

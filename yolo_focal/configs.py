@@ -1,9 +1,13 @@
-"""Finds the packaged model and data YAML files."""
+"""Finds model and data YAML files: the packaged ones, and Ultralytics' own."""
 
 from __future__ import annotations
 
+import difflib
+import importlib.util
 import re
 from pathlib import Path
+
+from yolo_focal.errors import ConfigError
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -39,3 +43,29 @@ def find(path: str | Path) -> Path | None:
     if path.parent in {Path(), Path("cfg")}:
         candidates += [folder() / path.name, folder() / without_scale(path.name)]
     return next((c for c in candidates if c.is_file()), None)
+
+
+def model(name: str) -> Path:
+    """Find the model YAML that a name means: a file, a packaged config, or one that Ultralytics ships.
+
+    Args:
+        name: A path or a bare name, with a scale letter or without, such as `yolo11n-seg.yaml`.
+
+    Raises:
+        ConfigError: There is no such file; the message says which names come close.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    packaged = find(name)
+    if packaged is not None:
+        return packaged
+    spec = importlib.util.find_spec("ultralytics")  # finds the folder without importing it
+    places = spec.submodule_search_locations if spec else None
+    shipped = {file.name: file for place in places or () for file in Path(place, "cfg", "models").rglob("*.yaml")}
+    for candidate in (name, without_scale(name)):
+        if candidate in shipped:
+            return shipped[candidate]
+    close = difflib.get_close_matches(without_scale(path.name), shipped, n=3)
+    wanted = f"did you mean {', '.join(close)}?" if close else "write a path, or a name such as yolo11n-seg.yaml"
+    raise ConfigError(f"model={name}: there is no such model YAML; {wanted}")

@@ -1,0 +1,213 @@
+"""The focal twin of a model YAML, and the `yolo-focal` command that writes it."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+from conftest import REPO, python, run
+
+from yolo_focal import ConfigError, configs, derive
+
+sys.path.insert(0, str(REPO / "scripts"))
+import regenerate_cfg
+
+COMMAND = str(Path(sysconfig.get_path("scripts")) / "yolo-focal")
+ORIGINAL = """# mine
+nc: 3 # three
+scales: {n: [0.33, 0.25, 1024]}
+backbone:
+  - [-1, 1, Conv, [64, 3, 2]]   # stem
+  - [-1, 1, SPPF, [64, 5]]      # pooled
+  - - -1
+    - 1
+    - "SPPF"
+    -
+      - 64
+      - 5
+
+head:
+  - [[1, 2], 1, Detect, [nc]]
+"""
+TWIN = """# mine
+nc: 3 # three
+scales: {n: [0.33, 0.25, 1024]}
+backbone:
+  - [-1, 1, Conv, [64, 3, 2]]   # stem
+  - [-1, 1, FocalModulation, []]      # pooled
+  - - -1
+    - 1
+    - FocalModulation
+    -
+      []
+
+head:
+  - [[1, 2], 1, Detect, [nc]]
+"""
+
+
+def test_only_the_matching_rows_change() -> None:
+    twin = derive.twin(ORIGINAL, "mine.yaml")
+    assert twin.text == TWIN
+    assert twin.changes == [
+        "row 1: SPPF, [64, 5] -> FocalModulation, []",
+        "row 2: SPPF, - 64 - 5 -> FocalModulation, []",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "replace", "message"),
+    [
+        (TWIN, "SPPF", "mine.yaml: no row names SPPF; write replace= with one of Conv, Detect, FocalModulation"),
+        (ORIGINAL, "sppf", "mine.yaml: no row names sppf; write replace= with one of Conv, Detect, SPPF"),
+        ("nc: 3\n", "SPPF", "mine.yaml: no list of rows named backbone; write a model YAML such as yolo11n.yaml"),
+        (
+            "backbone: [[1, 2]]\nhead: []\n",
+            "SPPF",
+            "mine.yaml, row 0: write four entries, [from, repeats, module, args]",
+        ),
+        ("a: [", "SPPF", "mine.yaml: not a YAML file: "),
+        ("- 1\n", "SPPF", "mine.yaml: no list of rows named backbone"),
+        ("", "SPPF", "mine.yaml: no list of rows named backbone"),
+        ("backbone: []\nhead: []\n", "SPPF", "mine.yaml: it has no rows"),
+    ],
+)
+def test_what_cannot_be_derived_is_refused(text: str, replace: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        derive.twin(text, "mine.yaml", replace)
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("name", "twin"),
+    [
+        ("yolov8.yaml", "yolov8-focal.yaml"),
+        ("yolov8-seg-p6.yaml", "yolov8-focal-seg-p6.yaml"),
+        ("yolo11-obb.yaml", "yolo11-focal-obb.yaml"),
+        ("yolov10n.yaml", "yolov10n-focal.yaml"),
+        ("yoloe-v8-seg.yaml", "yoloe-v8-focal-seg.yaml"),
+        ("yoloe-11.yaml", "yoloe-11-focal.yaml"),
+        ("yolov3-spp.yaml", "yolov3-focal-spp.yaml"),
+        ("mine.yaml", "mine-focal.yaml"),
+    ],
+)
+def test_names_of_twins(name: str, twin: str) -> None:
+    assert derive.name_of_twin(name) == twin
+
+
+def test_the_packaged_configs_are_what_derive_writes() -> None:
+    """Stale against the installed Ultralytics? Run scripts/regenerate_cfg.py."""
+    packaged = {file.name for file in configs.folder().glob("*focal*.yaml")}
+    assert packaged == {derive.name_of_twin(f"{name}.yaml") for name in regenerate_cfg.ORIGINALS}
+    for name in regenerate_cfg.ORIGINALS:
+        file = configs.folder() / derive.name_of_twin(f"{name}.yaml")
+        assert file.read_text(encoding="utf-8") == regenerate_cfg.packaged(name), file.name
+
+
+BUILD = """
+import json, sys
+import torch
+from ultralytics import RTDETR, YOLO
+from ultralytics.utils import LOGGER
+LOGGER.setLevel("ERROR")
+result = {}
+for name in json.loads(sys.argv[1]):
+    # As the yolo command chooses; without the summary, which takes longer than the model.
+    kind = RTDETR if "rtdetr" in name else lambda file: YOLO(file, verbose=False)
+    model = kind(name)
+    places = [layer.i for layer in model.model.model if layer.type == "yolo_focal.focal.FocalModulation"]
+    with torch.no_grad():
+        model.model.eval()(torch.zeros(1, 3, 64, 64))
+    result[name] = [model.task, model.model.yaml["scale"], len(places)]
+print(json.dumps(result))
+"""
+
+
+@pytest.mark.parametrize("scale", ["n", pytest.param("smlx", marks=pytest.mark.slow)])
+def test_every_packaged_config_builds_and_runs(scale: str, tmp_path: Path) -> None:
+    names = [
+        derive.name_of_twin(f"{name}.yaml").replace("-focal", f"{letter}-focal")
+        for name in regenerate_cfg.ORIGINALS
+        for letter in scale
+    ]
+    built = json.loads(
+        python(f"import sys\nsys.argv = ['', {json.dumps(names)!r}]\n{BUILD}", tmp_path).splitlines()[-1]
+    )
+    for name in names:
+        suffixes = {"seg": "segment", "pose": "pose", "obb": "obb", "cls": "classify"}
+        task = next((task for suffix, task in suffixes.items() if f"-{suffix}" in name), "detect")
+        letter = re.search(r"\d+([nsmlx])-focal", name)[1]
+        assert built[name] == [task, letter, 1], name
+
+
+def test_derive_says_what_it_changed_and_overwrites_nothing(tmp_path: Path) -> None:
+    done = run(COMMAND, "derive", "model=yolo11n-seg.yaml", cwd=tmp_path)
+    assert "-> FocalModulation, []" in done.stdout
+    assert done.stdout.splitlines()[-1] == "yolo11-focal-seg.yaml: written"
+    written = (tmp_path / "yolo11-focal-seg.yaml").read_text(encoding="utf-8")
+    assert written.count("#") > 10
+    assert run(COMMAND, "derive", "model=yolo11n-seg.yaml", cwd=tmp_path).stdout.endswith("the same\n")
+    (tmp_path / "yolo11-focal-seg.yaml").write_text("mine")
+    refused = run(COMMAND, "derive", "model=yolo11n-seg.yaml", cwd=tmp_path, check=False)
+    assert (refused.returncode, refused.stdout) == (
+        1,
+        "yolo11-focal-seg.yaml: there is another file of that name; write save= with a new one\n",
+    )
+    assert (tmp_path / "yolo11-focal-seg.yaml").read_text() == "mine"
+    assert {file.name for file in tmp_path.iterdir()} == {"yolo11-focal-seg.yaml"}
+
+
+def test_derive_takes_a_model_of_ones_own(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(ORIGINAL)
+    run(COMMAND, "derive", "model=mine.yaml", "save=here/twin.yaml", cwd=tmp_path)
+    assert (tmp_path / "here" / "twin.yaml").read_text() == TWIN
+
+
+def test_copy_cfg_hands_over_the_packaged_files(tmp_path: Path) -> None:
+    run(COMMAND, "copy-cfg", cwd=tmp_path)
+    copied = {file.name: file.read_bytes() for file in (tmp_path / "cfg").iterdir()}
+    assert copied == {file.name: file.read_bytes() for file in configs.folder().iterdir()}
+    (tmp_path / "cfg" / "shapes.yaml").write_text("mine")
+    refused = run(COMMAND, "copy-cfg", cwd=tmp_path, check=False)
+    assert refused.returncode == 1
+    assert "shapes.yaml: there is another file of that name; write dir= with a new folder" in refused.stdout
+    assert (tmp_path / "cfg" / "shapes.yaml").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["derve"], "yolo-focal derve: no such command (did you mean derive?). It has:"),
+        (["derive"], "yolo-focal derive: model= is missing, such as model=yolo11n-seg.yaml"),
+        (
+            ["derive", "modle=a.yaml"],
+            "yolo-focal derive: modle=a.yaml: write key=value, with model=, save=, replace= (did",
+        ),
+        (["derive", "a.yaml"], "yolo-focal derive: a.yaml: write key=value, with model=, save=, replace="),
+        (
+            ["derive", "model=yolo11n-sge.yaml"],
+            "model=yolo11n-sge.yaml: there is no such model YAML; did you mean yolo11-seg",
+        ),
+        (
+            ["derive", "model=/no/x"],
+            "model=/no/x: there is no such model YAML; write a path, or a name such as yolo11n",
+        ),
+        (
+            ["derive", "model=rtdetr-l.yaml"],
+            "rtdetr-l.yaml: no row names SPPF; write replace= with one of AIFI, Concat",
+        ),
+    ],
+)
+def test_wrong_arguments_are_named(arguments: list[str], message: str, tmp_path: Path) -> None:
+    done = run(COMMAND, *arguments, cwd=tmp_path, check=False)
+    assert done.returncode == 1
+    assert done.stdout.startswith(message)
+    assert not list(tmp_path.iterdir())
+
+
+def test_help_is_what_comes_without_a_command(tmp_path: Path) -> None:
+    assert run(COMMAND, cwd=tmp_path).stdout.startswith("yolo-focal derive model=yolo11n-seg.yaml [save=PATH]")

@@ -1,0 +1,80 @@
+"""The `yolo-focal` command, in the `yolo` command's own style: a word, then `key=value`."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from yolo_focal import configs, derive
+from yolo_focal.errors import ConfigError, YoloFocalError
+
+_HELP = """yolo-focal derive model=yolo11n-seg.yaml [save=PATH] [replace=SPPF]
+    write the focal twin of a model YAML of Ultralytics' or your own: FocalModulation in the rows of another module
+yolo-focal copy-cfg [dir=cfg]
+    copy the packaged model and data YAML files to a folder
+
+Everything else is the stock command: yolo train model=yolov8n-focal.yaml data=my.yaml"""
+
+
+def main() -> None:
+    """Run the command line; exit with status 1 and one line on standard error where something is wrong."""
+    arguments = sys.argv[1:]
+    if not arguments or arguments[0] in {"help", "-h", "--help"}:
+        print(_HELP)
+        return
+    try:
+        word, *rest = arguments
+        if word not in _COMMANDS:
+            raise ConfigError(f"yolo-focal {word}: no such command{_close(word, list(_COMMANDS))}. It has:\n{_HELP}")
+        command, keys = _COMMANDS[word]
+        command(_read(word, rest, keys))
+    except (YoloFocalError, FileNotFoundError) as error:
+        sys.exit(str(error))
+
+
+def _read(word: str, arguments: list[str], keys: dict[str, str | None]) -> dict[str, str]:
+    """Read `key=value` arguments; a key whose default is None must be given."""
+    values = {key: default for key, default in keys.items() if default is not None}
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if not equals or not value or key not in keys:
+            wanted = ", ".join(f"{k}=" for k in keys)
+            raise ConfigError(f"yolo-focal {word}: {argument}: write key=value, with {wanted}{_close(key, list(keys))}")
+        values[key] = value
+    for key, default in keys.items():
+        if default is None and key not in values:
+            raise ConfigError(f"yolo-focal {word}: {key}= is missing, such as {key}=yolo11n-seg.yaml")
+    return values
+
+
+def _close(given: str, known: list[str]) -> str:
+    matches = difflib.get_close_matches(given, known, n=1)
+    return f" (did you mean {matches[0]}?)" if matches else ""
+
+
+def _derive(values: dict[str, str]) -> None:
+    original = configs.model(values["model"])
+    twin = derive.twin(original.read_text(encoding="utf-8"), values["model"], values["replace"])
+    path = Path(values["save"] or derive.name_of_twin(original.name))
+    written = derive.save(twin.text, path)
+    print("\n".join(twin.changes))
+    print(f"{path}: {'written' if written else 'is there already, the same'}")
+
+
+def _copy(values: dict[str, str]) -> None:
+    folder = Path(values["dir"])
+    copies = {folder / file.name: file.read_text(encoding="utf-8") for file in sorted(configs.folder().glob("*.yaml"))}
+    other = [path for path, text in copies.items() if path.exists() and path.read_text(encoding="utf-8") != text]
+    if other:
+        raise ConfigError(f"{other[0]}: there is another file of that name; write dir= with a new folder")
+    for path, text in copies.items():
+        derive.save(text, path)
+    print(f"{len(copies)} files in {folder}")
+
+
+_COMMANDS: dict[str, tuple[Callable[[dict[str, str]], None], dict[str, str | None]]] = {
+    "derive": (_derive, {"model": None, "save": "", "replace": "SPPF"}),
+    "copy-cfg": (_copy, {"dir": "cfg"}),
+}
