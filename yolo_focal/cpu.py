@@ -165,7 +165,7 @@ def _forward(x: Tensor, options: _Options, p: _Parameters, keep: bool) -> tuple[
     groups = list(_images(x))
     kept = batch if keep else groups[0].stop
     projections = x.new_empty(kept, 2 * channels + levels + 1, area)
-    aggregates, modulators = x.new_empty(2, kept, channels, area)
+    aggregates, modulators = (x.new_empty(kept, channels, area) for _ in range(2))
     for images in groups:
         slots = images if keep else slice(images.stop - images.start)
         projection, aggregate, modulator = projections[slots], aggregates[slots], modulators[slots]
@@ -183,7 +183,7 @@ def _forward(x: Tensor, options: _Options, p: _Parameters, keep: bool) -> tuple[
         if options.normalize_modulator:
             aggregate /= levels + 1
         _linear(p.h, p.h_bias, aggregate, modulator)
-        modulated = query * modulator
+        modulated = torch.mul(query, modulator, out=None if keep else aggregate)
         if p.ln is not None:
             modulated = _normalize(modulated, options, p)
         _linear(p.proj, p.proj_bias, modulated, out[images].flatten(2))
