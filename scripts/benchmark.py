@@ -14,6 +14,7 @@ start of Python with the package's entry point beside one without. Types other t
 from __future__ import annotations
 
 import csv
+import itertools
 import math
 import os
 import random
@@ -25,6 +26,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, astuple, dataclass, field, fields
+from functools import partial
 from pathlib import Path
 
 import onnxruntime
@@ -73,6 +75,10 @@ class Row:
     low: float
     high: float
     rounds: int
+
+
+Job = Callable[[], list[Row]]
+Jobs = Callable[[Settings], Iterator[Job]]
 
 
 def main(arguments: list[str]) -> None:
@@ -188,12 +194,14 @@ def precision(settings: Settings) -> torch.autocast | nullcontext[None]:
     return torch.autocast(settings.device, getattr(torch, settings.dtype))
 
 
-def module_jobs(settings: Settings) -> Iterator[Callable[[], list[Row]]]:
-    """Forward pass and training step of the modules."""
-    for batch in settings.batches:
-        for size in settings.sizes:
-            for dim in settings.dims:
-                yield lambda dim=dim, size=size, batch=batch: time_modules(settings, dim, size, batch)
+def over_shapes(measure: Callable[[Settings, int, int, int], list[Row]]) -> Jobs:
+    """Make a part of a measurement: once for each batch, size and dim."""
+
+    def jobs(settings: Settings) -> Iterator[Job]:
+        for batch, size, dim in itertools.product(settings.batches, settings.sizes, settings.dims):
+            yield partial(measure, settings, dim, size, batch)
+
+    return jobs
 
 
 def time_modules(settings: Settings, dim: int, size: int, batch: int) -> list[Row]:
@@ -255,14 +263,6 @@ def step(settings: Settings, module: nn.Module, x: Tensor, gradient: Tensor) -> 
     out.backward(gradient.to(out.dtype))
 
 
-def memory_jobs(settings: Settings) -> Iterator[Callable[[], list[Row]]]:
-    """Peak memory of a training step of the modules."""
-    for batch in settings.batches:
-        for size in settings.sizes:
-            for dim in settings.dims:
-                yield lambda dim=dim, size=size, batch=batch: weigh_modules(settings, dim, size, batch)
-
-
 def weigh_modules(settings: Settings, dim: int, size: int, batch: int) -> list[Row]:
     """Compare what PyTorch's allocator holds at most in a step, input and incoming gradient included."""
     x = torch.randn(batch, dim, size, size, device=settings.device)
@@ -295,13 +295,13 @@ def peak_of(settings: Settings, call: Callable[[], None]) -> int:
     return peak
 
 
-def model_jobs(settings: Settings) -> Iterator[Callable[[], list[Row]]]:
+def model_jobs(settings: Settings) -> Iterator[Job]:
     """Whole models at 640 pixels."""
     for scale in settings.scales:
         yield lambda scale=scale: time_models(settings, scale, 640)
 
 
-def area_jobs(settings: Settings) -> Iterator[Callable[[], list[Row]]]:
+def area_jobs(settings: Settings) -> Iterator[Job]:
     """The smallest model at image sizes with areas from 1 to 16."""
     for size in (320, 480, 640, 960, 1280):
         yield lambda size=size: time_models(settings, "n", size)
@@ -340,7 +340,7 @@ def exported(config: str, size: int) -> bytes:
             os.chdir(here)
 
 
-def hook_jobs(settings: Settings) -> Iterator[Callable[[], list[Row]]]:
+def hook_jobs(settings: Settings) -> Iterator[Job]:
     """Starts of Python, with torch's loading of entry points and without."""
     commands = {
         "import torch": [sys.executable, "-c", "import torch"],
@@ -380,9 +380,9 @@ def table(rows: list[Row]) -> str:
     return "\n".join(text)
 
 
-PARTS: dict[str, Callable[[Settings], Iterator[Callable[[], list[Row]]]]] = {
-    "module": module_jobs,
-    "memory": memory_jobs,
+PARTS: dict[str, Jobs] = {
+    "module": over_shapes(time_modules),
+    "memory": over_shapes(weigh_modules),
     "model": model_jobs,
     "area": area_jobs,
     "hook": hook_jobs,
