@@ -5,10 +5,10 @@ python scripts/benchmark.py [part=module,memory,model,area,hook] [device=cpu] [d
 
 Contenders are timed in turn, one call each a round, in one process; a ratio is taken in each round, and the table has
 the median over the rounds with the quartiles. `part` takes several, with commas. `module` and `memory` hold
-FocalModulation beside timm's, Hugging Face transformers' and Ultralytics' SPPF, and the share
-that FocalModulation reaches of the machine's own matrix product and copy; `model` a whole YOLOv8 with
-FocalModulation beside stock YOLOv8, in PyTorch and in onnxruntime; `area` the same from 320 to 1280 pixels; `hook` a
-start of Python with the package's entry point beside one without. Types other than float32 run under autocast.
+FocalModulation beside timm's, Hugging Face transformers' and Ultralytics' SPPF, `module` also the share that it reaches
+of the machine's own matrix product and copy; `model` a whole YOLOv8 with FocalModulation beside stock YOLOv8, in
+PyTorch and in onnxruntime; `area` the same from 320 to 1280 pixels; `hook` a start of Python with the package's entry
+point beside one without. Types other than float32 run under autocast.
 """
 
 from __future__ import annotations
@@ -154,13 +154,17 @@ def synchronize(settings: Settings) -> None:
 
 def compare(what: str, where: str, seconds: dict[str, list[float]]) -> list[Row]:
     """Turn timings into a row for each contender but the first, which is ours."""
-    (_, ours), *others = seconds.items()
-    rows = []
-    for name, theirs in others:
-        low, ratio, high = statistics.quantiles([a / b for a, b in zip(ours, theirs)], n=4)
-        medians = statistics.median(ours) * 1e3, statistics.median(theirs) * 1e3
-        rows.append(Row(what, where, "ms", medians[0], name, medians[1], ratio, low, high, len(ours)))
-    return rows
+    series = {name: [1e3 * t for t in times] for name, times in seconds.items()}
+    (_, ours), *others = series.items()
+    return [ratio_of(what, where, "ms", ours, name, theirs) for name, theirs in others]
+
+
+def ratio_of(what: str, where: str, unit: str, ours: list[float], other: str, others: list[float]) -> Row:
+    """Take the ratio in each round; keep its quartiles and both medians."""
+    low, ratio, high = statistics.quantiles([a / b for a, b in zip(ours, others)], n=4)
+    return Row(
+        what, where, unit, statistics.median(ours), other, statistics.median(others), ratio, low, high, len(ours)
+    )
 
 
 class HuggingFace(nn.Module):
@@ -249,10 +253,7 @@ def share(
 ) -> Row:
     """Compare the rate of our contender with a probe's."""
     rates, limits = [work / t for t in seconds["ours"]], [of_probe / t for t in seconds[probe]]
-    low, ratio, high = statistics.quantiles([a / b for a, b in zip(rates, limits)], n=4)
-    return Row(
-        what, where, unit, statistics.median(rates), probe, statistics.median(limits), ratio, low, high, len(rates)
-    )
+    return ratio_of(what, where, unit, rates, probe, limits)
 
 
 def step(settings: Settings, module: nn.Module, x: Tensor, gradient: Tensor) -> None:
@@ -298,13 +299,13 @@ def peak_of(settings: Settings, call: Callable[[], None]) -> int:
 def model_jobs(settings: Settings) -> Iterator[Job]:
     """Whole models at 640 pixels."""
     for scale in settings.scales:
-        yield lambda scale=scale: time_models(settings, scale, 640)
+        yield partial(time_models, settings, scale, 640)
 
 
 def area_jobs(settings: Settings) -> Iterator[Job]:
     """The smallest model at image sizes with areas from 1 to 16."""
     for size in (320, 480, 640, 960, 1280):
-        yield lambda size=size: time_models(settings, "n", size)
+        yield partial(time_models, settings, "n", size)
 
 
 def time_models(settings: Settings, scale: str, size: int) -> list[Row]:
@@ -348,7 +349,7 @@ def hook_jobs(settings: Settings) -> Iterator[Job]:
         "yolo version": [str(Path(sys.executable).with_name("yolo")), "version"],
     }
     for what, command in commands.items():
-        yield lambda what=what, command=command: time_start(settings, what, command)
+        yield partial(time_start, settings, what, command)
 
 
 def time_start(settings: Settings, what: str, command: list[str]) -> list[Row]:
