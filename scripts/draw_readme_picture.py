@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from ultralytics import YOLO
 
-from yolo_focal import shapes
+from yolo_focal import scenes
 
 ROWS, COLUMNS, ZOOM = 2, 5, 2
 
@@ -22,8 +22,8 @@ def main(model: str, save: str = "docs/predictions.jpg") -> None:
     yolo = YOLO(model)
     tiles = []
     for index in range(ROWS * COLUMNS):
-        image, _ = shapes.scene("val", index)
-        result = yolo.predict(image, imgsz=shapes.SIZE, verbose=False)[0]
+        image, _ = scenes.scene("val", index)
+        result = yolo.predict(image, imgsz=scenes.SIZE, verbose=False)[0]
         larger = cv2.resize(image, None, fx=ZOOM, fy=ZOOM, interpolation=cv2.INTER_NEAREST)
         boxes = result.boxes.data.clone()
         boxes[:, :4] *= ZOOM

@@ -15,6 +15,7 @@ import pytest
 REPO = Path(__file__).resolve().parent.parent
 SETTINGS = Path(tempfile.mkdtemp(prefix="yolo-focal-tests-"))
 YOLO = str(Path(sysconfig.get_path("scripts")) / "yolo")
+COMMAND = str(Path(sysconfig.get_path("scripts")) / "yolo-focal")
 
 
 def environment(**env: str) -> dict[str, str]:

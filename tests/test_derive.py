@@ -5,18 +5,16 @@ from __future__ import annotations
 import json
 import re
 import sys
-import sysconfig
 from pathlib import Path
 
 import pytest
-from conftest import REPO, python, run
+from conftest import COMMAND, REPO, python, run
 
 from yolo_focal import ConfigError, configs, derive
 
 sys.path.insert(0, str(REPO / "scripts"))
 import regenerate_cfg
 
-COMMAND = str(Path(sysconfig.get_path("scripts")) / "yolo-focal")
 ORIGINAL = """# mine
 nc: 3 # three
 scales: {n: [0.33, 0.25, 1024]}

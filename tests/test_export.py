@@ -83,11 +83,11 @@ def same(ours: list, theirs: list) -> None:
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Images with shapes on them in other sizes than the model's input: large and wide, small and tall."""
-    from yolo_focal import shapes
+    from yolo_focal.scenes import scene
 
     folder = tmp_path_factory.mktemp("scenes")
     for i, size in enumerate([(700, 500), (150, 200), (320, 320), (333, 517)]):
-        cv2.imwrite(str(folder / f"{i}.png"), cv2.resize(shapes.scene("val", i)[0], size))
+        cv2.imwrite(str(folder / f"{i}.png"), cv2.resize(scene("val", i)[0], size))
     return sorted(folder.iterdir())
 
 

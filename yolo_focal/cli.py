@@ -14,6 +14,8 @@ _HELP = """yolo-focal derive model=yolo11n-seg.yaml [save=PATH] [replace=SPPF]
     write the focal twin of a model YAML of Ultralytics' or your own: FocalModulation in the rows of another module
 yolo-focal copy-cfg [dir=cfg]
     copy the packaged model and data YAML files to a folder
+yolo-focal shapes-cls [dir=shapes-cls]
+    draw the shapes as a classification folder; for the other tasks data=shapes.yaml, shapes-seg.yaml... draw them
 
 Everything else is the stock command: yolo train model=yolov8n-focal.yaml data=my.yaml"""
 
@@ -74,7 +76,15 @@ def _copy(values: dict[str, str]) -> None:
     print(f"{len(copies)} files in {folder}")
 
 
+def _shapes(values: dict[str, str]) -> None:
+    from yolo_focal.shapes import draw  # not before it is needed: OpenCV and Ultralytics take seconds to import
+
+    draw(values["dir"], "classify")
+    print(f"yolo train model=yolov8n-focal-cls.yaml data={values['dir']} imgsz=128")
+
+
 _COMMANDS: dict[str, tuple[Callable[[dict[str, str]], None], dict[str, str | None]]] = {
     "derive": (_derive, {"model": None, "save": "", "replace": "SPPF"}),
     "copy-cfg": (_copy, {"dir": "cfg"}),
+    "shapes-cls": (_shapes, {"dir": "shapes-cls"}),
 }
