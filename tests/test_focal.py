@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import logging
 import pickle
 
 import pytest
@@ -156,3 +157,21 @@ def test_wrong_inputs_are_named(x: Tensor, error: type[Exception], message: str)
 
 def test_an_odd_factor_is_right_where_there_is_one_level() -> None:
     assert FocalModulation(8, focal_level=1, focal_factor=1)(torch.randn(1, 8, 4, 4)).shape == (1, 8, 4, 4)
+
+
+def test_weights_that_fit_in_part_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    logger = logging.getLogger("ultralytics")
+    logger.addHandler(caplog.handler)
+    try:
+        with caplog.at_level(logging.INFO, "ultralytics"):
+            source = FocalModulation(8).state_dict()
+            FocalModulation(8).load_state_dict(source)
+            assert caplog.messages == []
+            fitting = {name: value for name, value in source.items() if not name.startswith("proj_in")}
+            FocalModulation(8, focal_level=3).load_state_dict(fitting, strict=False)
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert caplog.messages == [
+        "a module (FocalModulation) starts partly fresh: "
+        "the weights have no fitting proj_in.weight, proj_in.bias, focal_layers.2.0.weight for it"
+    ]

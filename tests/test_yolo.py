@@ -151,7 +151,16 @@ def test_weights_of_another_model_are_taken_over(pretrained: str, tmp_path: Path
         "a, b = source.model.state_dict(), focal.model.state_dict()\n"
         "print(sorted({k.split('.')[1] for k in b if k not in a or not torch.equal(a[k], b[k])}))"
     )
-    assert python(code, tmp_path).splitlines()[-1] == ("['9']" if pretrained == "yolov8n.yaml" else "[]")
+    out = python(code, tmp_path)
+    fresh = "model.9 (FocalModulation) starts fresh: the weights have nothing for it\n"
+    assert (out.splitlines()[-1], out.count(fresh)) == (("['9']", 1) if pretrained == "yolov8n.yaml" else ("[]", 0))
+
+
+def test_the_log_of_a_training_says_which_layer_starts_fresh(tmp_path: Path) -> None:
+    python("from ultralytics import YOLO; YOLO('yolov8n.yaml').save('yolov8n.pt')", tmp_path)
+    arguments = ("model=yolov8n-focal.yaml", "pretrained=yolov8n.pt", *SMALL, "epochs=1")
+    out = run(YOLO, "train", *arguments, cwd=tmp_path).stdout
+    assert "model.9 (FocalModulation) starts fresh: the weights have nothing for it\nTransferred " in out
 
 
 def test_copies_of_a_model_that_has_just_run_with_gradients(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ module's own names are stable: `proj_in`, `focal_layers.<level>.0`, `h`, `proj`,
 
 from __future__ import annotations
 
+import logging
 import operator
 from typing import Any
 
@@ -112,6 +113,15 @@ class FocalModulation(nn.Module):
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         _rename(state_dict, prefix)
+        own = list(self.state_dict())
+        fresh = [name for name in own if prefix + name not in state_dict]
+        if fresh:
+            whole = fresh == own
+            # Ultralytics' own logger, so that it stands beside "Transferred 343/351 items from pretrained weights".
+            logging.getLogger("ultralytics").info(
+                f"{prefix.rstrip('.') or 'a module'} (FocalModulation) starts {'' if whole else 'partly '}fresh: "
+                f"the weights have {'nothing' if whole else 'no fitting ' + ', '.join(fresh)} for it"
+            )
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
