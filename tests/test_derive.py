@@ -183,12 +183,20 @@ def test_copy_cfg_hands_over_the_packaged_files(tmp_path: Path) -> None:
         (["derive"], "yolo-focal derive: model= is missing, such as model=yolo11n-seg.yaml"),
         (
             ["derive", "modle=a.yaml"],
-            "yolo-focal derive: modle=a.yaml: write key=value, with model=, save=, replace= (did",
+            "yolo-focal derive: modle=a.yaml: write key=value, with model=, images=, data=, save=, replace= (did",
         ),
-        (["derive", "a.yaml"], "yolo-focal derive: a.yaml: write key=value, with model=, save=, replace="),
+        (
+            ["derive", "a.yaml"],
+            "yolo-focal derive: a.yaml: write key=value, with model=, images=, data=, save=, replace=",
+        ),
         (
             ["derive", "model=yolo11n-sge.yaml"],
             "model=yolo11n-sge.yaml: there is no such model YAML; did you mean yolo11-seg",
+        ),
+        (
+            ["derive", "model=yolo11n.yaml", "images=photos"],
+            "yolo-focal derive: images=photos: yolo11n.yaml has no weights to carry over; leave images= out, "
+            "or write model= with a .pt file\n",
         ),
         (
             ["derive", "model=/no/x"],

@@ -12,6 +12,9 @@ from yolo_focal.errors import ConfigError, YoloFocalError
 
 _HELP = """yolo-focal derive model=yolo11n-seg.yaml [save=PATH] [replace=SPPF]
     write the focal twin of a model YAML of Ultralytics' or your own: FocalModulation in the rows of another module
+yolo-focal derive model=yolov8n.pt images=FOLDER [data=my.yaml] [save=PATH] [replace=SPPF]
+    make the focal twin of a trained checkpoint, with the new layer fitted to what the old one computes on pictures
+    (no labels needed); with data= it is validated before and after
 yolo-focal copy-cfg [dir=cfg]
     copy the packaged model and data YAML files to a folder
 yolo-focal shapes-cls [dir=shapes-cls]
@@ -57,6 +60,22 @@ def _close(given: str, known: list[str]) -> str:
 
 
 def _derive(values: dict[str, str]) -> None:
+    if Path(values["model"]).suffix == ".pt":
+        from yolo_focal import checkpoint  # not before it is needed: it imports torch and Ultralytics
+
+        path = Path(values["save"] or derive.name_of_twin(Path(values["model"]).name))
+        checkpoint.derive_checkpoint(values["model"], path, values["images"], values["data"], values["replace"])
+    else:
+        _derive_yaml(values)
+
+
+def _derive_yaml(values: dict[str, str]) -> None:
+    for key in ("images", "data"):
+        if values[key]:
+            raise ConfigError(
+                f"yolo-focal derive: {key}={values[key]}: {values['model']} has no weights to carry over; "
+                f"leave {key}= out, or write model= with a .pt file"
+            )
     original = configs.model(values["model"])
     twin = derive.twin(original.read_text(encoding="utf-8"), values["model"], values["replace"])
     path = Path(values["save"] or derive.name_of_twin(original.name))
@@ -84,7 +103,7 @@ def _shapes(values: dict[str, str]) -> None:
 
 
 _COMMANDS: dict[str, tuple[Callable[[dict[str, str]], None], dict[str, str | None]]] = {
-    "derive": (_derive, {"model": None, "save": "", "replace": "SPPF"}),
+    "derive": (_derive, {"model": None, "images": "", "data": "", "save": "", "replace": "SPPF"}),
     "copy-cfg": (_copy, {"dir": "cfg"}),
     "shapes-cls": (_shapes, {"dir": "shapes-cls"}),
 }

@@ -1,10 +1,11 @@
-"""Writes the focal twin of a model YAML: the same text, with FocalModulation in the rows of another module."""
+"""Derives the focal twin of a model config: the same, with FocalModulation in the rows of another module."""
 
 from __future__ import annotations
 
+import copy
 import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -37,24 +38,73 @@ def twin(text: str, file: str, replace: str = "SPPF") -> Twin:
         ConfigError: There is nothing to replace, or the file is no model YAML.
     """
     rows = _rows(text, file)
-    matches = [(index, row) for index, row in enumerate(rows) if row[2].value == replace]
+    places = _places([str(row[2].value) for row in rows], file, replace)
     edits, changes = [], []
-    for index, row in matches:
-        module, args = (_span(text, node) for node in row[2:])
+    for index in places.replaced:
+        module, args = (_span(text, node) for node in rows[index][2:])
         edits += [(*module, _FOCAL), (*args, "[]")]
-        old = re.sub(r"\s+", " ", text[slice(*args)])
-        changes.append(f"row {index}: {replace}, {old} -> {_FOCAL}, []")
-    if not matches and replace == "SPPF" and rows[-1][2].value == "Classify":
-        start = text.rfind("\n", 0, rows[-1][0].start_mark.index) + 1
+        changes.append(_change(index, replace, text[slice(*args)]))
+    if places.inserted is not None:
+        start = text.rfind("\n", 0, rows[places.inserted][0].start_mark.index) + 1
         indent = re.match(r"\s*", text[start:])[0]  # type: ignore[index]
         edits.append((start, start, f"{indent}- [-1, 1, {_FOCAL}, []] # this model has no SPPF to replace\n"))
-        changes.append(f"row {len(rows) - 1}: {_FOCAL}, [] before Classify, as there is no SPPF")
-    if not edits:
-        named = sorted({str(row[2].value) for row in rows})
-        raise ConfigError(f"{file}: no row names {replace}; write replace= with one of {', '.join(named)}")
+        changes.append(_insertion(places.inserted))
     for start, end, new in reversed(edits):
         text = text[:start] + new + text[end:]
     return Twin(text, changes)
+
+
+class Places(NamedTuple):
+    """Where a twin has FocalModulation: in the place of these rows, or in front of one that stays."""
+
+    replaced: list[int]
+    inserted: int | None
+
+
+class ParsedTwin(NamedTuple):
+    """A derived config as Ultralytics keeps it on a model, where it is, and a line for each such row."""
+
+    config: dict[str, Any]
+    places: Places
+    changes: list[str]
+
+
+def parsed_twin(config: dict[str, Any], file: str, replace: str = "SPPF") -> ParsedTwin:
+    """Do what `twin` does to the parsed config that a checkpoint's model carries.
+
+    Raises:
+        ConfigError: There is nothing to replace.
+    """
+    config = copy.deepcopy(config)
+    rows = [*config["backbone"], *config["head"]]
+    places = _places([str(row[2]) for row in rows], file, replace)
+    changes = []
+    for index in places.replaced:
+        changes.append(_change(index, replace, str(rows[index][3])))
+        rows[index][2:] = [_FOCAL, []]
+    if places.inserted is not None:
+        config["head"].insert(-1, [-1, 1, _FOCAL, []])
+        changes.append(_insertion(places.inserted))
+    return ParsedTwin(config, places, changes)
+
+
+def _places(modules: list[str], file: str, replace: str) -> Places:
+    replaced = [index for index, module in enumerate(modules) if module == replace]
+    if replaced:
+        return Places(replaced, None)
+    if replace == "SPPF" and modules[-1] == "Classify":
+        return Places([], len(modules) - 1)
+    named = ", ".join(sorted(set(modules)))
+    raise ConfigError(f"{file}: no row names {replace}; write replace= with one of {named}")
+
+
+def _change(index: int, replace: str, args: str) -> str:
+    one_line = re.sub(r"\s+", " ", args)
+    return f"row {index}: {replace}, {one_line} -> {_FOCAL}, []"
+
+
+def _insertion(index: int) -> str:
+    return f"row {index}: {_FOCAL}, [] before Classify, as there is no SPPF"
 
 
 def _span(text: str, node: yaml.Node) -> tuple[int, int]:
