@@ -142,6 +142,13 @@ def test_every_packaged_config_builds_and_runs(scale: str, tmp_path: Path) -> No
         assert built[name] == [task, letter, 1], name
 
 
+@pytest.mark.slow
+def test_the_twin_of_every_model_of_ultralytics_builds_or_is_refused(tmp_path: Path) -> None:
+    out = run(sys.executable, REPO / "scripts" / "derive_all.py", cwd=tmp_path).stdout
+    assert out.count(" parameters\n") > 40
+    assert re.search(r"rtdetr-l.yaml +refused: no row names SPPF; write replace= with one of AIFI", out)
+
+
 def test_derive_says_what_it_changed_and_overwrites_nothing(tmp_path: Path) -> None:
     done = run(COMMAND, "derive", "model=yolo11n-seg.yaml", cwd=tmp_path)
     assert "-> FocalModulation, []" in done.stdout

@@ -13,6 +13,7 @@ import time
 import zipfile
 from pathlib import Path
 
+import cv2
 import pytest
 import torch
 import ultralytics
@@ -21,6 +22,7 @@ from ultralytics.utils import YAML
 
 ASSETS = Path(ultralytics.__file__).parent / "assets"
 SMALL = ("data=shapes.yaml", "imgsz=64", "batch=8", "fraction=0.2", "workers=0", "plots=False")
+TUNE = "data='shapes.yaml', imgsz=64, batch=8, fraction=0.2, workers=0, plots=False"
 
 
 def test_train_leaves_what_ultralytics_always_leaves(trained: Path, checkpoint: Path) -> None:
@@ -67,16 +69,45 @@ def test_predict_a_folder_of_images(checkpoint: Path, tmp_path: Path) -> None:
     assert {p.name for p in (tmp_path / "runs/detect/predict").iterdir()} == {"bus.jpg", "zidane.jpg"}, done.stdout
 
 
-def test_track_a_video(checkpoint: Path, tmp_path: Path) -> None:
-    import cv2
-
-    video = cv2.VideoWriter(str(tmp_path / "bus.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 10, (320, 320))
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five frames that wander over a photograph."""
+    file = tmp_path_factory.mktemp("video") / "bus.mp4"
+    writer = cv2.VideoWriter(str(file), cv2.VideoWriter_fourcc(*"mp4v"), 10, (320, 320))
     image = cv2.resize(cv2.imread(str(ASSETS / "bus.jpg")), (360, 360))
     for shift in range(0, 40, 8):
-        video.write(image[shift : shift + 320, shift : shift + 320])
-    video.release()
-    done = run(YOLO, "track", f"model={checkpoint}", "source=bus.mp4", "imgsz=64", "conf=0.01", cwd=tmp_path)
+        writer.write(image[shift : shift + 320, shift : shift + 320])
+    writer.release()
+    return file
+
+
+def test_track_a_video(checkpoint: Path, video: Path, tmp_path: Path) -> None:
+    done = run(YOLO, "track", f"model={checkpoint}", f"source={video}", "imgsz=64", "conf=0.01", cwd=tmp_path)
     assert "video 1/1 (frame 5/5)" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("solution", ["count", "heatmap", "speed", "queue", "trackzone"])
+def test_solutions(solution: str, checkpoint: Path, video: Path, tmp_path: Path) -> None:
+    run(YOLO, "solutions", solution, f"model={checkpoint}", f"source={video}", "conf=0.01", cwd=tmp_path)
+    assert cv2.VideoCapture(str(tmp_path / f"runs/solutions/exp/{solution}.avi")).get(cv2.CAP_PROP_FRAME_COUNT) == 5
+
+
+@pytest.mark.slow
+def test_benchmark(checkpoint: Path, tmp_path: Path) -> None:
+    arguments = ("benchmark", f"model={checkpoint}", "data=shapes.yaml", "imgsz=128", "format=onnx")
+    out = run(YOLO, *arguments, cwd=tmp_path).stdout
+    score = re.search(r"ONNX\s+✅\s+\S+\s+(\S+)", out)
+    assert score is not None, out[-3000:]
+    assert float(score[1]) > 0.3
+
+
+@pytest.mark.slow
+def test_tune(tmp_path: Path) -> None:
+    code = f"from ultralytics import YOLO; YOLO('yolov8n-focal.yaml').tune(iterations=2, epochs=1, {TUNE})"
+    assert "2/2 iterations complete" in python(code, tmp_path)
+    model = ultralytics.YOLO(tmp_path / "runs/detect/tune/weights/best.pt").model
+    assert type(model.model[9]).__name__ == "FocalModulation"
 
 
 def test_resume_after_a_kill_goes_on_at_the_next_epoch(tmp_path: Path) -> None:
