@@ -16,6 +16,8 @@ from ultralytics.nn.modules import SPPF
 from yolo_focal import ConfigError, FocalModulation, pictures, shapes, warm
 from yolo_focal.graft import graft, pass_through
 
+ASSETS = Path(ultralytics.__file__).parent / "assets"
+
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -168,6 +170,11 @@ def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("untrained")
     save = "from ultralytics import YOLO\nfor name in 'yolov8n', 'yolov8n-cls': YOLO(name + '.yaml').save(name + '.pt')"
     python(save, folder)
+    wider = (
+        "from ultralytics import YOLO\nfrom ultralytics.nn.tasks import DetectionModel\n"
+        "four = YOLO('yolov8n.pt'); four.model = DetectionModel('yolov8n.yaml', ch=4); four.save('four.pt')"
+    )
+    python(wider, folder)
     return folder
 
 
@@ -187,6 +194,14 @@ def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (
             ["model=yolov8n-cls.pt", "replace=SPP"],
             "yolov8n-cls.pt: no row names SPP; write replace= with one of C2f, Classify, Conv",
+        ),
+        (
+            ["model=four.pt", "images=."],
+            "images=.: it holds no picture; write a folder that holds some",
+        ),
+        (
+            ["model=four.pt", f"images={ASSETS}"],
+            "model=four.pt: it takes 4 channels, and a warm start reads RGB pictures only",
         ),
         (
             ["model=none.pt"],

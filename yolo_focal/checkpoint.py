@@ -43,26 +43,35 @@ def derive_checkpoint(model: str, save: Path, images: str = "", data: str = "", 
             f"model={model}: there is no such file; write a checkpoint, such as runs/detect/train/weights/best.pt"
         ) from None
     yolo.model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
-    grafted = graft(yolo.model, model, replace)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        grafted = graft(yolo.model, model, replace)
     for change in grafted.changes:
         LOGGER.info(change)
     if grafted.layers:
-        if not files:
-            raise ConfigError(
-                "yolo-focal derive: images= is missing: write a folder of pictures like those that the network is for, "
-                "without labels; the new layer is fitted to what the old one computes on them"
-            )
+        _check_pictures(files, yolo.model.yaml.get("channels", 3), model)
+    before = _validate(model, data) if data else {}
+    if grafted.layers:
         curve = warm.fit(yolo.model, grafted.layers, files, int(np.max(yolo.overrides.get("imgsz", 640))))
         picture = save.with_name(f"{save.stem}-fit.png")
         _draw(curve, picture)
         LOGGER.info(f"{picture}: the fit's curve")
-    yolo.model = grafted.model
+    yolo.model = grafted.model.cpu()
     _write(yolo, save)
     LOGGER.info(f"{save}: written")
-    if data:
-        before, after = (_validate(file, data) for file in (model, save))
-        for name, value in before.items():
-            LOGGER.info(f"{name}: {value:.3f} before, {after[name]:.3f} after ({after[name] / (value or 1):.1%})")
+    after = _validate(save, data) if data else {}
+    for name, value in before.items():
+        LOGGER.info(f"{name}: {value:.3f} before, {after[name]:.3f} after ({after[name] / (value or 1):.1%})")
+
+
+def _check_pictures(files: list[Path], channels: int, model: str) -> None:
+    if not files:
+        raise ConfigError(
+            "yolo-focal derive: images= is missing: write a folder of pictures like those that the network is for, "
+            "without labels; the new layer is fitted to what the old one computes on them"
+        )
+    if channels != 3:
+        raise ConfigError(f"model={model}: it takes {channels} channels, and a warm start reads RGB pictures only")
 
 
 def _write(yolo: Any, save: Path) -> None:

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+from ultralytics.nn.modules import SPP, SPPF
 from ultralytics.utils import TQDM
 
 from yolo_focal import pictures
@@ -67,7 +68,7 @@ def fit(original: Any, layers: dict[int, nn.Module], files: list[Path], imgsz: i
     """
     torch.set_num_threads(os.cpu_count() or 1)  # Ultralytics leaves a core free for its data loader
     held_out = files[::_HELD_OUT] if len(files) >= _HELD_OUT else []
-    kept = [file for file in files if file not in held_out]
+    kept = sorted({*files} - {*held_out})
     stride = int(max(original.stride))
     probe = _run(original, list(layers), pictures.views(kept, imgsz, stride, 1))
     bytes_a_view = sum(2 * 2 * maps[0][0][0].numel() for maps in probe.values())
@@ -159,7 +160,7 @@ def _start(layer: nn.Module, old: Any, maps: Maps, device: torch.device) -> None
         pass_through(module)
     inputs = [x.to(device).float() for x, _ in maps]
     query = slice(0, new.dim)
-    if all(hasattr(getattr(old, name, None), "bn") for name in ("cv1", "cv2")):
+    if isinstance(old, (SPP, SPPF)):
         _read_the_same_context(new, old)
         wanted = _outputs(old.cv2.bn, old, inputs)
         new.proj_in.weight[query, :, 0, 0], new.proj_in.bias[query] = _least_squares(
@@ -205,7 +206,7 @@ def _outputs(part: nn.Module, module: nn.Module, inputs: list[Tensor]) -> list[T
 
 
 def _least_squares(inputs: list[Tensor], outputs: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Return weight `(out, in)` and bias of the 1x1 convolution that leaves the smallest squares (ridge, 1e-3)."""
+    """Return weight, `(out, in)`, and bias of the 1x1 convolution that comes nearest to `outputs` (ridge, 1e-3)."""
     x, y = (torch.cat([m.permute(0, 2, 3, 1).flatten(0, 2) for m in maps]) for maps in (inputs, outputs))
     x = torch.cat([x, x.new_ones(len(x), 1)], dim=1)
     gram = x.T @ x
