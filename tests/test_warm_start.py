@@ -267,7 +267,7 @@ print(json.dumps([model.names, arguments["imgsz"], arguments["data"], model.task
 """
     names, imgsz, data, task, row, stale = json.loads(python(code, tmp_path).splitlines()[-1])
     assert list(names.values()) == ["circle", "square", "triangle", "star"]
-    assert (imgsz, data, task, row, stale) == (128, "shapes.yaml", "detect", "FocalModulation", [])
+    assert (imgsz, Path(data).name, task, row, stale) == (128, "shapes.yaml", "detect", "FocalModulation", [])
     small = ("data=shapes.yaml", "imgsz=64", "fraction=0.2", "workers=0", "plots=False", "epochs=1")
     done = run(YOLO, "train", "model=new/twin.pt", *small, cwd=tmp_path).stdout
     assert "Transferred 351/351 items" in done and "starts fresh" not in done
