@@ -23,8 +23,6 @@ from ultralytics.nn import tasks
 import yolo_focal
 
 HELD = [
-    (tasks, "parse_model"),
-    (ultralytics.nn, "parse_model"),
     (tasks, "yaml_model_load"),
     (ultralytics.nn, "yaml_model_load"),
     (engine_model, "yaml_model_load"),
@@ -44,12 +42,15 @@ def active() -> Iterator[None]:
 def test_deactivating_puts_the_very_same_functions_back() -> None:
     yolo_focal.deactivate()
     assert not yolo_focal.is_active()
+    code = tasks.parse_model.__code__
     before = [getattr(module, name) for module, name in HELD]
     yolo_focal.activate()
     assert yolo_focal.is_active()
     during = [getattr(module, name) for module, name in HELD]
     assert not any(a is b for a, b in zip(before, during))
+    assert tasks.parse_model.__code__ is not code
     yolo_focal.deactivate()
+    assert tasks.parse_model.__code__ is code
     after = [getattr(module, name) for module, name in HELD]
     assert all(a is b for a, b in zip(before, after))
     assert not hasattr(tasks, "FocalModulation")
@@ -66,9 +67,9 @@ def test_deactivated_it_is_as_if_it_were_not_there(tmp_path: Path) -> None:
 
 
 def test_activating_twice_is_activating_once() -> None:
-    once = tasks.parse_model
+    once = tasks.parse_model.__code__
     yolo_focal.activate()
-    assert tasks.parse_model is once
+    assert tasks.parse_model.__code__ is once
     yolo_focal.deactivate()
     yolo_focal.deactivate()
     assert not yolo_focal.is_active()
@@ -86,21 +87,17 @@ def test_a_traceback_shows_ultralytics_own_lines() -> None:
 
 
 def test_the_patched_function_has_the_source_lines_of_the_original() -> None:
-    patched = tasks.parse_model
+    patched = tasks.parse_model.__code__
+    source, signature = inspect.getsource(tasks.parse_model), inspect.signature(tasks.parse_model)
     yolo_focal.deactivate()
-    original = tasks.parse_model
-    assert patched.__code__.co_filename == original.__code__.co_filename
-    assert patched.__code__.co_firstlineno == original.__code__.co_firstlineno
-    lines = [{line for _, line in dis.findlinestarts(function.__code__)} for function in (original, patched)]
+    original = tasks.parse_model.__code__
+    assert patched is not original
+    for of in ("co_filename", "co_firstlineno", "co_name", "co_argcount", "co_freevars", "co_flags"):
+        assert getattr(patched, of) == getattr(original, of)
+    lines = [{line for _, line in dis.findlinestarts(code)} for code in (original, patched)]
     assert lines[0] == lines[1]
-    assert inspect.getsource(patched) == inspect.getsource(original)
-    assert inspect.signature(patched) == inspect.signature(original)
-    assert (patched.__name__, patched.__qualname__, patched.__module__, patched.__doc__) == (
-        original.__name__,
-        original.__qualname__,
-        original.__module__,
-        original.__doc__,
-    )
+    assert inspect.getsource(tasks.parse_model) == source
+    assert inspect.signature(tasks.parse_model) == signature
 
 
 def test_a_breakpoint_in_the_parser_is_reached() -> None:

@@ -15,27 +15,32 @@ if TYPE_CHECKING:
     from yolo_focal.errors import ConfigError, UnsupportedUltralyticsError, YoloFocalError
     from yolo_focal.focal import FocalModulation
     from yolo_focal.parser import activate, deactivate, is_active
+    from yolo_focal.registry import Scaling, register
 
 __version__: str
 __all__ = [
     "ConfigError",
     "FocalModulation",
+    "Scaling",
     "UnsupportedUltralyticsError",
     "YoloFocalError",
     "__version__",
     "activate",
     "deactivate",
     "is_active",
+    "register",
 ]
 
 _HOME = {
     "ConfigError": "errors",
     "FocalModulation": "focal",
+    "Scaling": "registry",
     "UnsupportedUltralyticsError": "errors",
     "YoloFocalError": "errors",
     "activate": "parser",
     "deactivate": "parser",
     "is_active": "parser",
+    "register": "registry",
 }
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from yolo_focal import configs, derive
+from yolo_focal._startup import SWITCH
 from yolo_focal.errors import ConfigError, YoloFocalError
 
 _HELP = """yolo-focal derive model=yolo11n-seg.yaml [save=PATH] [replace=SPPF]
@@ -19,6 +21,10 @@ yolo-focal copy-cfg [dir=cfg]
     copy the packaged model and data YAML files to a folder
 yolo-focal shapes-cls [dir=shapes-cls]
     draw the shapes as a classification folder; for the other tasks data=shapes.yaml, shapes-seg.yaml... draw them
+yolo-focal doctor
+    tell whether the stock `yolo` knows the registered modules, and what to do where it does not
+yolo-focal train|val|predict|track|export|benchmark|... ARGS
+    the stock command with the hook active, for where the stock `yolo` does not know the modules
 
 Everything else is the stock command: yolo train model=yolov8n-focal.yaml data=my.yaml"""
 
@@ -31,6 +37,9 @@ def main() -> None:
         return
     try:
         word, *rest = arguments
+        if word not in _COMMANDS and _is_ultralytics(word):
+            _hand_over()
+            return
         if word not in _COMMANDS:
             raise ConfigError(f"yolo-focal {word}: no such command{_close(word, list(_COMMANDS))}. It has:\n{_HELP}")
         command, keys = _COMMANDS[word]
@@ -57,6 +66,33 @@ def _read(word: str, arguments: list[str], keys: dict[str, str | None]) -> dict[
 def _close(given: str, known: list[str]) -> str:
     matches = difflib.get_close_matches(given, known, n=1)
     return f" (did you mean {matches[0]}?)" if matches else ""
+
+
+def _is_ultralytics(word: str) -> bool:
+    from ultralytics.cfg import MODES, TASKS  # not before it is needed: it takes seconds
+
+    return word in {*MODES, *TASKS, "solutions", "checks", "settings", "cfg", "version"}
+
+
+def _hand_over() -> None:
+    """Run Ultralytics' own command, which reads the same `sys.argv`."""
+    os.environ[SWITCH] = "1"  # for child processes too
+    from ultralytics.cfg import entrypoint
+
+    from yolo_focal import parser
+
+    parser.activate()
+    entrypoint()
+
+
+def _doctor(values: dict[str, str]) -> None:  # noqa: ARG001  it takes none
+    from yolo_focal import doctor
+
+    lines, wrong = doctor.examine()
+    print("\n".join(lines))
+    if wrong:
+        sys.exit("\n".join(f"problem: {line}" for line in wrong))
+    print("The stock `yolo` knows the registered modules.")
 
 
 def _derive(values: dict[str, str]) -> None:
@@ -106,4 +142,5 @@ _COMMANDS: dict[str, tuple[Callable[[dict[str, str]], None], dict[str, str | Non
     "derive": (_derive, {"model": None, "images": "", "data": "", "save": "", "replace": "SPPF"}),
     "copy-cfg": (_copy, {"dir": "cfg"}),
     "shapes-cls": (_shapes, {"dir": "shapes-cls"}),
+    "doctor": (_doctor, {}),
 }
