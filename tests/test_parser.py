@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dis
+import functools
 import inspect
 import threading
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -176,3 +178,88 @@ def test_a_class_of_that_name_that_ultralytics_has_already_is_left_alone() -> No
         assert tasks.FocalModulation is torch.nn.Identity
     finally:
         del tasks.FocalModulation
+
+
+TINY = {"nc": 3, "backbone": [[-1, 1, "Conv", [16, 3, 2]], [-1, 1, "FocalModulation", []]], "head": []}
+
+
+def test_threads_that_activate_build_and_deactivate() -> None:
+    outcomes: list[str] = []
+    start = threading.Barrier(8)
+
+    def work(number: int) -> None:
+        start.wait()
+        for turn in range(50):
+            if (number + turn) % 3 == 0:
+                yolo_focal.activate()
+            elif (number + turn) % 3 == 1:
+                yolo_focal.deactivate()
+            try:
+                layers, _ = tasks.parse_model(dict(TINY), 3, verbose=False)
+                outcomes.append(f"{type(layers[1]).__name__} of {layers[1].dim}")
+            except BaseException as error:
+                outcomes.append(repr(error))
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(outcomes) == 400
+    assert {*outcomes} == {
+        "FocalModulation of 16",
+        "KeyError('FocalModulation')",
+    }  # as Ultralytics says without the hook
+
+
+def wrapper_by_closure(inner: Any) -> Any:
+    @functools.wraps(inner)
+    def parse_model(*args: Any, **kwargs: Any) -> Any:
+        calls.append("wrapped")
+        return inner(*args, **kwargs)
+
+    return parse_model
+
+
+class Callable:
+    """A wrapper that is no function."""
+
+    def __init__(self, inner: Any) -> None:
+        self.__wrapped__ = inner
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        calls.append("wrapped")
+        return self.__wrapped__(*args, **kwargs)
+
+
+def wrapper_by_global(inner: Any) -> Any:
+    global held
+    held = inner
+
+    def parse_model(*args: Any, **kwargs: Any) -> Any:
+        calls.append("wrapped")
+        return held(*args, **kwargs)
+
+    return parse_model
+
+
+calls: list[str] = []
+held: Any = None
+
+
+@pytest.mark.parametrize("wrap", [wrapper_by_closure, Callable, wrapper_by_global])
+@pytest.mark.parametrize("first", ["theirs", "ours"])
+def test_a_parser_that_somebody_has_wrapped_keeps_working(
+    wrap: Any, first: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    yolo_focal.deactivate()
+    calls.clear()
+    if first == "ours":
+        yolo_focal.activate()
+    monkeypatch.setattr(tasks, "parse_model", wrap(tasks.parse_model))
+    yolo_focal.activate()
+    assert type(tasks.parse_model(dict(TINY), 3, verbose=False)[0][1]).__name__ == "FocalModulation"
+    yolo_focal.deactivate()
+    with pytest.raises(KeyError, match="FocalModulation"):
+        tasks.parse_model(dict(TINY), 3, verbose=False)
+    assert calls == ["wrapped", "wrapped"]

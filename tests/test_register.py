@@ -171,6 +171,18 @@ RESERVED = "and Ultralytics sets i, f, type, np on every layer; give it another 
     ("cls", "options", "row", "message"),
     [
         (Keeps, {}, [[0, 1], 1, "Keeps", []], "from=[0, 1]: it reads one layer; write one number, such as -1"),
+        (
+            Fuses,
+            {"channels": rule_that((8, []))},
+            [[], 1, "Fuses", []],
+            "from=[]: write the numbers of the layers that it reads, such as [-1, 6]",
+        ),
+        (
+            Fuses,
+            {"channels": rule_that((8, []))},
+            [[-1, "x"], 1, "Fuses", []],
+            "from=[-1, 'x']: write numbers of layers",
+        ),
         (Keeps, {}, [5, 1, "Keeps", []], "from=5: there is no such layer before it; write -1 for the previous one"),
         (Keeps, {}, [-1, 1, "Keeps", [3, 4]], "2 arguments [3, 4]: write at most 1, in the order k"),
         (Keeps, {}, [-1, 1, "Keeps", [{"kk": 3}]], "unknown argument kk=3: write k"),

@@ -127,6 +127,8 @@ def _apply(rule: Rule, where: str, incoming: Any, args: list[Any], scaling: Scal
 
 def _incoming(where: str, source: Any, channels: Sequence[int], several: bool) -> Any:
     sources = source if several and isinstance(source, list) else [source]
+    if not sources:
+        raise ConfigError(f"{where}: from=[]: write the numbers of the layers that it reads, such as [-1, 6]")
     for one in sources:
         if isinstance(one, bool) or not isinstance(one, int):
             wanted = "write numbers of layers" if several else "it reads one layer; write one number, such as -1"
