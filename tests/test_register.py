@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from conftest import REPO, python, run
 from conftest import YOLO as COMMAND_YOLO
-from conftest import python, run
 from torch import nn
 from ultralytics import YOLO
 
@@ -347,6 +347,17 @@ def test_the_environment_names_files_of_modules(folder: Path) -> None:
     assert "export success" in out
     code = "import ultralytics.nn.tasks, yolo_focal.registry as r; print(list(r.registered()))"
     assert python(code, folder, **names).splitlines()[-1] == "['FocalModulation', 'Twice', 'Thrice']"
+
+
+def test_the_readme_is_right(tmp_path: Path) -> None:
+    section = (REPO / "README.md").read_text(encoding="utf-8").partition("## Modules of your own")[2]
+    block, rule = re.findall(r"```python\n(.*?)```", section, re.DOTALL)[:2]
+    (tmp_path / "my_blocks.py").write_text(
+        f"{block}\n\n{rule}\nyolo_focal.register(nn.Conv2d, name='Wide', channels=rule)"
+    )
+    for row, built in (([-1, 1, "Residual", [5]], "Residual"), ([-1, 1, "Wide", [40, 1]], "Conv2d")):
+        write(tmp_path, row)
+        assert python(SEES, tmp_path, **{plugins.VARIABLE: "my_blocks"}).splitlines()[-1] == built
 
 
 def test_child_processes_inherit_what_was_registered(folder: Path) -> None:
