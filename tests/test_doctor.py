@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 import torch
 import ultralytics
 from conftest import COMMAND, YOLO, environment, run
+from torch import nn
 
 from yolo_focal import parser
 
@@ -42,7 +44,14 @@ def test_all_is_well(tmp_path: Path) -> None:
 
 
 INSTEAD = "unset it, or run `yolo-focal train ...` instead of `yolo train ...`"
-BLOCKS = "import yolo_focal, torch\n\n@yolo_focal.register\nclass Own(torch.nn.Conv2d): ...\n"
+BLOCKS = """
+import torch, yolo_focal
+
+@yolo_focal.register
+class Own(torch.nn.Conv2d): ...
+
+yolo_focal.register(torch.nn.Identity, name="Pass")
+"""
 WRAP = """
 from ultralytics.nn import tasks
 inner = tasks.parse_model
@@ -94,6 +103,9 @@ def test_modules_and_changes_of_others_are_named(tmp_path: Path) -> None:
     status, lines, wrong = doctor(tmp_path, YOLO_FOCAL_MODULES="own,wrap")
     assert (status, wrong) == (0, [])
     assert f"registered: Own from own ({tmp_path / 'own.py'})" in lines
+    assert (
+        f"registered: Pass from {nn.Identity.__module__} ({inspect.getfile(nn.Identity)}), registered by own" in lines
+    )
     assert f"Ultralytics: ultralytics.nn.tasks.parse_model is wrapped ({tmp_path / 'wrap.py'}, line 4)" in lines
 
 

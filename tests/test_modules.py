@@ -79,10 +79,17 @@ print("FILE", generate_ddp_file(DetectionTrainer(overrides=args)))
 """
 
 
-@pytest.mark.parametrize("autoload", ["1", "0"])
-def test_the_script_of_a_data_parallel_worker_knows_them(autoload: str, tmp_path: Path) -> None:
-    known = {**write(tmp_path, *ROWS), "TORCH_DEVICE_BACKEND_AUTOLOAD": autoload}
-    script = python(f"import yolo_focal\n{DDP}", tmp_path, **known).split("FILE ")[-1].strip()
+@pytest.mark.parametrize(
+    "env",
+    [
+        {},
+        pytest.param({"TORCH_DEVICE_BACKEND_AUTOLOAD": "0"}, marks=pytest.mark.slow),
+        pytest.param({"YOLO_FOCAL_AUTOLOAD": "0"}, marks=pytest.mark.slow),
+    ],
+)
+def test_the_script_of_a_data_parallel_worker_knows_them(env: dict[str, str], tmp_path: Path) -> None:
+    known = {**write(tmp_path, *ROWS), **env}
+    script = python(f"import yolo_focal; yolo_focal.activate()\n{DDP}", tmp_path, **known).split("FILE ")[-1].strip()
     out = run(sys.executable, script, cwd=tmp_path, **known).stdout
     assert all(f"{file}.{name} " in out for name, (_, file) in ROWS.items())
     assert list((tmp_path / "runs/detect").glob("ddp*/weights/best.pt"))

@@ -82,7 +82,7 @@ def report(active: bool, child: str) -> None:
         "ultralytics": __version__,
         "torch": version("torch"),
         "tested": parser.TESTED,
-        "registered": [f"{name} from {_home(entry.cls)}" for name, entry in registry.registered().items()],
+        "registered": [_home(name, entry.cls, entry.source) for name, entry in registry.registered().items()],
         "failures": plugins.failures,
         "others": [*parser.changed_by_others(), *_edited(), *_own_classes(YOLO("yolov8n.yaml").task_map)],
     }
@@ -139,8 +139,9 @@ def _reason(found: dict[str, Any]) -> str:
     return f"torch does not find the package's entry point: install yolo-focal with pip, or {_INSTEAD}"
 
 
-def _home(cls: type) -> str:
-    return f"{cls.__module__} ({inspect.getsourcefile(cls)})"
+def _home(name: str, cls: type, source: str) -> str:
+    by = "" if source == cls.__module__ else f", registered by {source}"
+    return f"{name} from {cls.__module__} ({inspect.getsourcefile(cls)}){by}"
 
 
 def _edited() -> list[str]:

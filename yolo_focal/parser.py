@@ -28,7 +28,7 @@ from typing import Any, Callable, NamedTuple
 
 import yaml
 
-from yolo_focal import configs, plugins, registry, rows
+from yolo_focal import _startup, configs, plugins, registry, rows
 from yolo_focal.errors import UnsupportedUltralyticsError
 
 TESTED = "8.1.0 to 8.4.190"
@@ -309,13 +309,14 @@ def _finding_configs(check_file: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _importing_us(generate_ddp_file: Callable[..., Any]) -> Callable[..., Any]:
-    """Let each process for a GPU of its own know the modules, also where torch does not load its entry points."""
+    """Let the process of each GPU know the modules, as this one does, also where nothing else starts the hook there."""
 
     @functools.wraps(generate_ddp_file)
     def generate(trainer: Any) -> Any:
         file = Path(generate_ddp_file(trainer))
         script = file.read_text(encoding="utf-8")
-        file.write_text(f"import yolo_focal\n{script}", encoding="utf-8")
+        active = f'import os\nos.environ["{_startup.SWITCH}"] = "1"\nimport yolo_focal\n'
+        file.write_text(active + script, encoding="utf-8")
         return str(file)
 
     return generate
