@@ -21,6 +21,7 @@ from yolo_focal import parser
 
 def doctor(cwd: Path, **env: str) -> tuple[int, list[str], list[str]]:
     """Return the doctor's exit status, findings and problems."""
+    env = {"PATH": os.pathsep.join([str(Path(YOLO).parent), os.environ["PATH"]]), **env}
     done = subprocess.run(
         [COMMAND, "doctor"], cwd=cwd, env=environment(**env), capture_output=True, text=True, check=False
     )
@@ -32,9 +33,9 @@ def test_all_is_well(tmp_path: Path) -> None:
     versions = f"ultralytics {ultralytics.__version__}, torch {torch.__version__.partition('+')[0]}"
     assert (status, wrong) == (0, [])
     assert versions in lines[0]
-    assert lines[1:6] == [
-        f"yolo: {shutil.which('yolo')}",
-        f"its Python: {sys.executable}",
+    assert lines[1] == f"yolo: {YOLO}"
+    assert Path(lines[2].partition("its Python: ")[2]).samefile(sys.executable)
+    assert lines[3:6] == [
         "hook: active, started by torch's entry points",
         "hook in a child process: active, started by torch's entry points",
         f"tested with Ultralytics {parser.TESTED}; here is {ultralytics.__version__}",
