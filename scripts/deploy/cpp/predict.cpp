@@ -1,0 +1,273 @@
+// Run an exported detection model on an image with OpenCV alone.
+//
+//     predict model=best.onnx source=photo.jpg [save=photo-predicted.jpg] [conf=0.25] [iou=0.7]
+//
+// Prints what scripts/predict_onnx.py prints, a line per box: class, confidence, and left, top, right and bottom in
+// pixels of the image. The export must have a fixed size (no dynamic=True). OpenCV 4.7 and later run it as it is; for
+// OpenCV 4.6, which Debian 12 and Ubuntu 24.04 have, pass it through for_opencv46.py first.
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <map>
+#include <regex>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include <opencv2/core/utils/logger.hpp>
+#include <opencv2/dnn.hpp>
+#include <opencv2/imgcodecs.hpp>
+#include <opencv2/imgproc.hpp>
+
+using Strings = std::map<std::string, std::string>;
+
+const cv::Scalar GRAY(114, 114, 114);  // the border that YOLO models are trained with
+const size_t MAX_BOXES = 300;
+const std::string USAGE = "predict model=best.onnx source=photo.jpg";
+
+struct Box {
+    int cls;
+    float score;
+    double left, top, right, bottom;
+};
+
+// What the user can put right: the message says how.
+struct Refused : std::runtime_error {
+    using std::runtime_error::runtime_error;
+};
+
+Strings parse(int count, char** words) {
+    Strings args;
+    for (const std::string& item : std::vector<std::string>(words + 1, words + count)) {
+        const size_t equals = item.find('=');
+        const std::string key = item.substr(0, equals);
+        if (equals == std::string::npos ||
+            (key != "model" && key != "source" && key != "save" && key != "conf" && key != "iou"))
+            throw Refused(item + ": unknown argument; write key=value, key one of conf, iou, model, save, source: " +
+                          USAGE);
+        args[key] = item.substr(equals + 1);
+    }
+    for (const char* key : {"model", "source"})
+        if (!args.count(key)) throw Refused(std::string(key) + "= is missing: " + USAGE);
+    if (!std::filesystem::is_regular_file(args["model"]))
+        throw Refused("model=" + args["model"] + ": no such file; make it with: yolo export model=best.pt format=onnx");
+    return args;
+}
+
+float number(const Strings& args, const std::string& key, const std::string& otherwise) {
+    const auto given = args.find(key);
+    const std::string text = given == args.end() ? otherwise : given->second;
+    size_t end = 0;
+    float value = 0;
+    try {
+        value = std::stof(text, &end);
+    } catch (const std::logic_error&) {
+    }
+    if (text.empty() || end != text.size())
+        throw Refused(key + "=" + text + ": write a number, such as " + key + "=" + otherwise);
+    return value;
+}
+
+// The metadata lies in the file as protobuf: a message is a row of fields, each a key (number * 8 + kind) and a value.
+// OpenCV does not hand it out, and to step over the fields that are not asked for takes less than a protobuf library.
+uint64_t varint(const std::string& data, size_t& at) {
+    uint64_t value = 0;
+    for (int shift = 0;; shift += 7) {
+        const unsigned char byte = data.at(at++);
+        value |= uint64_t(byte & 127) << shift;
+        if (byte < 128) return value;
+    }
+}
+
+// The length-delimited fields of a message, by number. Throws std::out_of_range where the data is no message.
+std::multimap<uint64_t, std::string> fields(const std::string& data) {
+    std::multimap<uint64_t, std::string> found;
+    for (size_t at = 0; at < data.size();) {
+        const uint64_t key = varint(data, at);
+        switch (key % 8) {
+            case 0: varint(data, at); break;
+            case 1: at += 8; break;
+            case 5: at += 4; break;
+            case 2: {
+                const uint64_t size = varint(data, at);
+                if (size > data.size() - at) throw std::out_of_range("a field is longer than the file");
+                // Field 7 is the network, by far the longest: there is no use for a copy of it.
+                if (key / 8 != 7) found.emplace(key / 8, data.substr(at, size));
+                at += size;
+                break;
+            }
+            default: throw std::out_of_range("a kind of field that ONNX does not use");
+        }
+    }
+    return found;
+}
+
+// Field 14 of an ONNX file is metadata_props: pairs of strings in fields 1 and 2.
+Strings read_metadata(const std::string& path) {
+    std::ifstream file(path, std::ios::binary);
+    const std::string data{std::istreambuf_iterator<char>(file), {}};
+    Strings metadata;
+    try {
+        const auto all = fields(data);
+        for (auto [pair, end] = all.equal_range(14); pair != end; ++pair) {
+            const auto entry = fields(pair->second);
+            if (entry.count(1) && entry.count(2)) metadata[entry.find(1)->second] = entry.find(2)->second;
+        }
+    } catch (const std::out_of_range&) {
+        throw Refused("model=" + path + ": no ONNX file; make it with: yolo export model=best.pt format=onnx");
+    }
+    return metadata;
+}
+
+// The class names, which Ultralytics writes as Python does: {0: 'circle', 1: "driver's cab"}.
+std::map<int, std::string> read_names(const std::string& text) {
+    static const std::regex entry(R"re((\d+): (?:'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)"))re");
+    static const std::regex escape(R"re(\\(.))re");
+    std::map<int, std::string> names;
+    for (std::sregex_iterator match(text.begin(), text.end(), entry), end; match != end; ++match)
+        names[std::stoi((*match)[1])] = std::regex_replace((*match)[2].str() + (*match)[3].str(), escape, "$1");
+    return names;
+}
+
+// Refuse what this program would misread; returns the size of the model's input.
+cv::Size read_size(const std::string& path, Strings metadata) {
+    int height = 0, width = 0;
+    if (!metadata.count("names") || metadata["task"] != "detect" ||
+        std::sscanf(metadata["imgsz"].c_str(), "[%d, %d]", &height, &width) != 2)
+        throw Refused("model=" + path +
+                      ": no detection model exported by Ultralytics; make it with: "
+                      "yolo export model=best.pt format=onnx");
+    if (metadata["args"].find("'dynamic': True") != std::string::npos)
+        throw Refused("model=" + path + ": its input has no fixed size; export it with dynamic=False");
+    return {width, height};
+}
+
+cv::Mat infer(const std::string& path, const cv::Mat& blob) {
+    cv::utils::logging::setLogLevel(cv::utils::logging::LOG_LEVEL_SILENT);  // what goes wrong is told below
+    try {
+        cv::dnn::Net network = cv::dnn::readNetFromONNX(path);
+        network.setInput(blob);
+        return network.forward();
+    } catch (const cv::Exception& error) {
+        throw Refused("model=" + path + ": OpenCV " CV_VERSION
+                      " cannot run it. OpenCV 4.7 and later run it as exported; for 4.6, export it with opset=12 "
+                      "and write: python for_opencv46.py model=" + path + "\n" + error.what());
+    }
+}
+
+// Fit the image into the model's input as Ultralytics does: the sides' ratio kept, the rest gray, half on each side,
+// and where that is odd, the larger half right and down. lrint rounds halves to even, as Python does.
+cv::Mat letterbox(const cv::Mat& image, cv::Size size, double& scale, int& left, int& top) {
+    scale = std::min(double(size.height) / image.rows, double(size.width) / image.cols);
+    const cv::Size inner(std::lrint(image.cols * scale), std::lrint(image.rows * scale));
+    left = std::lrint((size.width - inner.width) / 2.0 - 0.1);
+    top = std::lrint((size.height - inner.height) / 2.0 - 0.1);
+    cv::Mat padded = image;
+    if (inner != image.size()) cv::resize(image, padded, inner, 0, 0, cv::INTER_LINEAR);
+    cv::copyMakeBorder(padded, padded, top, size.height - inner.height - top, left, size.width - inner.width - left,
+                       cv::BORDER_CONSTANT, GRAY);
+    return cv::dnn::blobFromImage(padded, 1 / 255.0, cv::Size(), cv::Scalar(), true);
+}
+
+std::vector<Box> predict(const std::string& path, cv::Size size, int classes, const cv::Mat& image, float conf,
+                         float iou) {
+    double scale;
+    int left, top;
+    cv::Mat output = infer(path, letterbox(image, size, scale, left, top));
+    if (output.dims != 3 || output.size[1] != 4 + classes)
+        throw Refused("model=" + path + ": it sorts its boxes out itself; export it without nms=");
+    // A row a box: centre x and y, width, height, then a confidence per class.
+    const cv::Mat rows = cv::Mat(output.size[1], output.size[2], CV_32F, output.ptr<float>()).t();
+
+    std::vector<Box> boxes;
+    std::vector<cv::Rect2d> apart;  // boxes of different classes, moved apart: they do not suppress each other
+    std::vector<float> scores;
+    const double far = 4.0 * std::max(size.width, size.height);
+    for (int i = 0; i < rows.rows; ++i) {
+        const float* row = rows.ptr<float>(i);
+        const float* best = std::max_element(row + 4, row + rows.cols);
+        if (!(*best > conf)) continue;
+        const double x = row[0], y = row[1], w = row[2], h = row[3];
+        const int cls = int(best - row) - 4;
+        boxes.push_back({cls, *best, x - w / 2, y - h / 2, x + w / 2, y + h / 2});
+        apart.emplace_back(x - w / 2 + cls * far, y - h / 2, w, h);
+        scores.push_back(*best);
+    }
+    std::vector<int> kept;  // the most confident first
+    cv::dnn::NMSBoxes(apart, scores, conf, iou, kept);
+    kept.resize(std::min(kept.size(), MAX_BOXES));
+
+    std::vector<Box> result;
+    for (const int k : kept) {
+        Box box = boxes[k];
+        box.left = std::clamp((box.left - left) / scale, 0.0, double(image.cols));
+        box.top = std::clamp((box.top - top) / scale, 0.0, double(image.rows));
+        box.right = std::clamp((box.right - left) / scale, 0.0, double(image.cols));
+        box.bottom = std::clamp((box.bottom - top) / scale, 0.0, double(image.rows));
+        result.push_back(box);
+    }
+    return result;
+}
+
+void draw(cv::Mat& image, const Box& box, const std::string& name) {
+    cv::Mat color(1, 1, CV_8UC3, cv::Scalar(box.cls * 47 % 180, 220, 230));
+    cv::cvtColor(color, color, cv::COLOR_HSV2BGR);
+    const cv::Scalar fill = color.at<cv::Vec3b>(0, 0);
+    const int line = std::max(int(std::lrint((image.rows + image.cols) / 2.0 * 0.003)), 1);
+    const cv::Point corner(std::lrint(box.left), std::lrint(box.top));
+    cv::rectangle(image, corner, cv::Point(std::lrint(box.right), std::lrint(box.bottom)), fill, line);
+
+    const std::string text = name + cv::format(" %.2f", box.score);
+    const double size = std::max(std::min(image.rows, image.cols) / 900.0, 0.35);
+    int below = 0;
+    const cv::Size extent = cv::getTextSize(text, cv::FONT_HERSHEY_SIMPLEX, size, 1, &below);
+    const int base = std::max(corner.y, extent.height + below);
+    cv::rectangle(image, {corner.x, base - extent.height - below}, {corner.x + extent.width, base}, fill, cv::FILLED);
+    cv::putText(image, text, {corner.x, base - below / 2}, cv::FONT_HERSHEY_SIMPLEX, size, {}, 1, cv::LINE_AA);
+}
+
+void run(const Strings& args) {
+    const float conf = number(args, "conf", "0.25"), iou = number(args, "iou", "0.7");
+    const std::string model = args.at("model"), source = args.at("source");
+    cv::Mat image = cv::imread(source);
+    if (image.empty())
+        throw Refused("source=" + source +
+                      ": no image can be read there; write the path of a JPEG, PNG or BMP file");
+    const Strings metadata = read_metadata(model);
+    const cv::Size size = read_size(model, metadata);
+    auto names = read_names(metadata.at("names"));
+
+    const std::vector<Box> boxes = predict(model, size, int(names.size()), image, conf, iou);
+    for (const Box& box : boxes) {
+        std::printf("%s %.3f %.1f %.1f %.1f %.1f\n", names[box.cls].c_str(), box.score, box.left, box.top, box.right,
+                    box.bottom);
+        draw(image, box, names[box.cls]);
+    }
+    const std::filesystem::path from(source);
+    const std::string beside =
+        (from.parent_path() / (from.stem().string() + "-predicted" + from.extension().string())).string();
+    const std::string save = args.count("save") ? args.at("save") : beside;
+    bool saved = false;
+    try {
+        saved = cv::imwrite(save, image);
+    } catch (const cv::Exception&) {  // of a name whose ending is no image's
+    }
+    if (!saved)
+        throw Refused("save=" + save +
+                      ": the image cannot be written there; write a path in a folder that exists, such as out.jpg");
+    std::printf("%zu boxes, drawn in %s\n", boxes.size(), save.c_str());
+}
+
+int main(int count, char** words) {
+    try {
+        run(parse(count, words));
+    } catch (const Refused& refusal) {
+        std::fprintf(stderr, "%s\n", refusal.what());
+        return 1;
+    }
+}
