@@ -82,8 +82,10 @@ class Release:
         here = sysconfig.get_path("purelib")
         (site / "outer.pth").write_text(f"import site; site.addsitedir({here!r})\n")
         pip = (self.bin / "python", "-m", "pip", "install", "-q", "--disable-pip-version-check")
+        own = (*pip, "--no-deps", "--ignore-installed")  # with commands of its own, also where the outer one has it
+        self.run(*own, f"ultralytics=={self.version}")
         self.run(*pip, f"ultralytics=={self.version}", "onnxscript")  # older releases do not ask for it, and torch does
-        self.run(*pip, "--no-deps", "--force-reinstall", str(PROJECT))
+        self.run(*own, str(PROJECT))
         self.run(self.bin / "yolo", "settings", "raytune=False")  # older releases cannot talk to the Ray of today
 
     def run(self, *command: object, **env: str) -> str:
