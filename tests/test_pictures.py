@@ -69,11 +69,21 @@ def test_what_is_no_picture_is_named(tmp_path: Path) -> None:
     assert str(caught.value) == f"images={tmp_path / 'none'}: there is no such folder; write one that holds pictures"
     (tmp_path / "notes.txt").touch()
     with pytest.raises(ConfigError) as caught:
-        pictures.find(tmp_path)
-    assert str(caught.value) == f"images={tmp_path}: it holds no picture; write a folder that holds some"
+        pictures.find(tmp_path, "source")
+    assert str(caught.value) == f"source={tmp_path}: it holds no picture; write a folder that holds some"
     (tmp_path / "cut.jpg").write_bytes(b"\xff\xd8\xff")
     with pytest.raises(ConfigError) as caught:
         list(pictures.whole(pictures.find(tmp_path), 32))
     assert str(caught.value) == (
         f"{tmp_path / 'cut.jpg'}: it cannot be read as a picture; move it away or save it anew"
     )
+
+
+@pytest.mark.parametrize(("height", "width"), [(60, 100), (100, 60), (77, 77), (99, 100), (3, 100)])
+def test_where_a_picture_is_in_its_square(height: int, width: int) -> None:
+    black = np.zeros((height, width, 3), np.uint8)
+    square = pictures.pad(black, 64)
+    rows, columns = pictures.inside(black, 64)
+    assert not square[rows, columns].any()
+    square[rows, columns] = 114
+    assert (square == 114).all()

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from yolo_focal.focal import FocalModulation
     from yolo_focal.parser import activate, deactivate, is_active
     from yolo_focal.registry import Scaling, register
+    from yolo_focal.visualizer import visualize
 
 __version__: str
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "deactivate",
     "is_active",
     "register",
+    "visualize",
 ]
 
 _HOME = {
@@ -41,6 +43,7 @@ _HOME = {
     "deactivate": "parser",
     "is_active": "parser",
     "register": "registry",
+    "visualize": "visualizer",
 }
 
 

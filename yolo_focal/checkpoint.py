@@ -36,12 +36,7 @@ def derive_checkpoint(model: str, save: Path, images: str = "", data: str = "", 
     if save.exists():
         raise ConfigError(f"{save}: there is another file of that name; write save= with a new one")
     files = pictures.find(images) if images else []
-    try:
-        yolo = YOLO(model)
-    except FileNotFoundError:
-        raise ConfigError(
-            f"model={model}: there is no such file; write a checkpoint, such as runs/detect/train/weights/best.pt"
-        ) from None
+    yolo = load(model)
     yolo.model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -62,6 +57,20 @@ def derive_checkpoint(model: str, save: Path, images: str = "", data: str = "", 
     after = _validate(save, data) if data else {}
     for name, value in before.items():
         LOGGER.info(f"{name}: {value:.3f} before, {after[name]:.3f} after ({after[name] / (value or 1):.1%})")
+
+
+def load(model: str) -> Any:
+    """Load a checkpoint as Ultralytics' `YOLO`.
+
+    Raises:
+        ConfigError: There is no such file.
+    """
+    try:
+        return YOLO(model)
+    except FileNotFoundError:
+        raise ConfigError(
+            f"model={model}: there is no such file; write a checkpoint, such as runs/detect/train/weights/best.pt"
+        ) from None
 
 
 def _check_pictures(files: list[Path], channels: int, model: str) -> None:

@@ -17,6 +17,8 @@ _HELP = """yolo-focal derive model=yolo11n-seg.yaml [save=PATH] [replace=SPPF]
 yolo-focal derive model=yolov8n.pt images=FOLDER [data=my.yaml] [save=PATH] [replace=SPPF]
     make the focal twin of a trained checkpoint, with the new layer fitted to what the old one computes on pictures
     (no labels needed); with data= it is validated before and after
+yolo-focal visualize model=best.pt source=photos/ [layer=9]
+    draw what FocalModulation computes on each picture: the modulator, the gates and the context of each focal level
 yolo-focal copy-cfg [dir=cfg]
     copy the packaged model and data YAML files to a folder
 yolo-focal shapes-cls [dir=shapes-cls]
@@ -48,9 +50,13 @@ def main() -> None:
         sys.exit(str(error))
 
 
-def _read(word: str, arguments: list[str], keys: dict[str, str | None]) -> dict[str, str]:
-    """Read `key=value` arguments; a key whose default is None must be given."""
-    values = {key: default for key, default in keys.items() if default is not None}
+class _Example(str):
+    """Stands where a default would: the key must be given, with a value such as this one."""
+
+
+def _read(word: str, arguments: list[str], keys: dict[str, str]) -> dict[str, str]:
+    """Read `key=value` arguments."""
+    values = {key: default for key, default in keys.items() if not isinstance(default, _Example)}
     for argument in arguments:
         key, equals, value = argument.partition("=")
         if not equals or not value or key not in keys:
@@ -58,8 +64,8 @@ def _read(word: str, arguments: list[str], keys: dict[str, str | None]) -> dict[
             raise ConfigError(f"yolo-focal {word}: {argument}: write key=value, with {wanted}{_close(key, list(keys))}")
         values[key] = value
     for key, default in keys.items():
-        if default is None and key not in values:
-            raise ConfigError(f"yolo-focal {word}: {key}= is missing, such as {key}=yolo11n-seg.yaml")
+        if key not in values:
+            raise ConfigError(f"yolo-focal {word}: {key}= is missing, such as {key}={default}")
     return values
 
 
@@ -120,6 +126,12 @@ def _derive_yaml(values: dict[str, str]) -> None:
     print(f"{path}: {'written' if written else 'is there already, the same'}")
 
 
+def _visualize(values: dict[str, str]) -> None:
+    from yolo_focal.visualizer import visualize  # not before it is needed: it imports torch and Ultralytics
+
+    visualize(values["model"], values["source"], values["layer"] or None)
+
+
 def _copy(values: dict[str, str]) -> None:
     folder = Path(values["dir"])
     copies = {folder / file.name: file.read_text(encoding="utf-8") for file in sorted(configs.folder().glob("*.yaml"))}
@@ -138,8 +150,12 @@ def _shapes(values: dict[str, str]) -> None:
     print(f"yolo train model=yolov8n-focal-cls.yaml data={values['dir']} imgsz=128")
 
 
-_COMMANDS: dict[str, tuple[Callable[[dict[str, str]], None], dict[str, str | None]]] = {
-    "derive": (_derive, {"model": None, "images": "", "data": "", "save": "", "replace": "SPPF"}),
+_COMMANDS: dict[str, tuple[Callable[[dict[str, str]], None], dict[str, str]]] = {
+    "derive": (
+        _derive,
+        {"model": _Example("yolo11n-seg.yaml"), "images": "", "data": "", "save": "", "replace": "SPPF"},
+    ),
+    "visualize": (_visualize, {"model": _Example("best.pt"), "source": _Example("photos/"), "layer": ""}),
     "copy-cfg": (_copy, {"dir": "cfg"}),
     "shapes-cls": (_shapes, {"dir": "shapes-cls"}),
     "doctor": (_doctor, {}),

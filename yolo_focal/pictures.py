@@ -27,19 +27,23 @@ _COLORS = (0.7, 0.4)  # how far saturation and brightness go from 1: Ultralytics
 _GRAY = 114  # what Ultralytics pads with
 
 
-def find(folder: str | Path) -> list[Path]:
+def find(folder: str | Path, argument: str = "images") -> list[Path]:
     """Return the pictures in a folder and in the folders below it, sorted.
+
+    Args:
+        folder: The folder.
+        argument: What the user calls it, for messages.
 
     Raises:
         ConfigError: There is no such folder, or no picture in it.
     """
     if not Path(folder).is_dir():
-        raise ConfigError(f"images={folder}: there is no such folder; write one that holds pictures")
+        raise ConfigError(f"{argument}={folder}: there is no such folder; write one that holds pictures")
     # os.walk follows links to folders, and data sets are often linked.
     files = (Path(place, name) for place, _, names in os.walk(folder, followlinks=True) for name in names)
     pictures = sorted(file for file in files if file.suffix[1:].lower() in IMG_FORMATS)
     if not pictures:
-        raise ConfigError(f"images={folder}: it holds no picture; write a folder that holds some")
+        raise ConfigError(f"{argument}={folder}: it holds no picture; write a folder that holds some")
     return pictures
 
 
@@ -57,7 +61,7 @@ def whole(files: list[Path], side: int) -> Iterator[Tensor]:
         ConfigError: A file is no picture.
     """
     for start in range(0, len(files), BATCH):
-        yield _batch([_padded(file, side) for file in files[start : start + BATCH]])
+        yield batch([pad(_read(file), side) for file in files[start : start + BATCH]])
 
 
 def views(files: list[Path], side: int, stride: int, count: int, seed: int = 0) -> Iterator[Tensor]:
@@ -88,21 +92,42 @@ def views(files: list[Path], side: int, stride: int, count: int, seed: int = 0) 
                 tiles = [file, *(files[i] for i in rng.randint(len(files), size=3))] if rng.rand() < 0.5 else [file]
                 image = _recolored(_mosaic(tiles, size, rng), rng)
             else:
-                image = _padded(file, size)
+                image = pad(_read(file), size)
             images.append(image[:, ::-1] if rng.rand() < 0.5 else image)
-        yield _batch(images)
+        yield batch(images)
 
 
-@functools.lru_cache(maxsize=256)  # mosaics read a picture again and again
-def _read(file: Path) -> Image:
+def read(file: Path) -> Image:
+    """Read a picture as BGR values, `(height, width, 3)`.
+
+    Raises:
+        ConfigError: The file is no picture.
+    """
     image = cv2.imread(str(file))
     if image is None:
         raise ConfigError(f"{file}: it cannot be read as a picture; move it away or save it anew")
     return cast("Image", image)
 
 
-def _padded(file: Path, side: int) -> Image:
-    return cast("Image", LetterBox(new_shape=(side, side))(image=_read(file)))
+_read = functools.lru_cache(maxsize=256)(read)  # mosaics read a picture again and again
+
+
+def pad(image: Image, side: int) -> Image:
+    """Resize a picture, keeping its proportions, and pad it to a square of `side` pixels, as validation does."""
+    return cast("Image", LetterBox(new_shape=(side, side))(image=image))
+
+
+def inside(image: Image, side: int) -> tuple[slice, slice]:
+    """Return the rows and the columns of the padded square that the picture itself takes."""
+    white = pad(np.full_like(image, 255), side)[..., 0] > _GRAY
+    rows, columns = (np.flatnonzero(white.any(axis)).tolist() for axis in (1, 0))
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+
+
+def batch(images: list[Image]) -> Tensor:
+    """Turn BGR pictures of one size into what a network reads: RGB values from 0 to 1, `(B, 3, height, width)`."""
+    rgb = np.stack([image[..., ::-1] for image in images])
+    return torch.from_numpy(np.ascontiguousarray(rgb)).permute(0, 3, 1, 2).float() / 255
 
 
 def _mosaic(files: list[Path], side: int, rng: np.random.RandomState) -> Image:
@@ -131,8 +156,3 @@ def _recolored(image: Image, rng: np.random.RandomState) -> Image:
     saturation, brightness = rng.uniform(-1, 1, 2) * _COLORS + 1
     gray = image.mean(axis=2, keepdims=True, dtype=np.float32)
     return cast("Image", ((gray + (image - gray) * saturation) * brightness).clip(0, 255).astype(np.uint8))
-
-
-def _batch(images: list[Image]) -> Tensor:
-    rgb = np.stack([image[..., ::-1] for image in images])
-    return torch.from_numpy(np.ascontiguousarray(rgb)).permute(0, 3, 1, 2).float() / 255
