@@ -150,7 +150,9 @@ def test_there_is_no_other_task(tmp_path: Path) -> None:
 
 
 def test_interrupted_it_leaves_nothing_and_draws_again(tmp_path: Path) -> None:
-    code = f"from yolo_focal.shapes import draw; draw({str(tmp_path / 'set')!r})"
+    # Below a shell's background job SIGINT is ignored.
+    code = f"""import signal; signal.signal(signal.SIGINT, signal.default_int_handler)
+from yolo_focal.shapes import draw; draw({str(tmp_path / "set")!r})"""
     for sent in (signal.SIGINT, signal.SIGKILL):
         process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 60
