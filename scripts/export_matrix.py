@@ -6,8 +6,8 @@ python scripts/export_matrix.py model=best.pt twin=stock.pt data=my.yaml [format
 Ultralytics lists for the CPU is tried in the variants that it offers, both models in one process of its own: what a
 runtime does to a process, and how long it takes to start, concerns no other. The columns:
 
-runs        whether the focal model was exported and ran; otherwise the error, or the package that is missing, and
-            whether the stock model fails as well
+runs        whether the focal model was exported and its file ran; otherwise what failed, the error or the package that
+            is missing, and whether the stock model fails as well
 apart       largest difference of a class score to PyTorch's over all anchors of the validation set's images, focal and
             stock; where `nms` is part of the graph the outputs are of another kind
 mAP         change of mAP50-95 against the same model in PyTorch, focal and stock
@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shlex
 import shutil
 import statistics
@@ -51,8 +52,7 @@ def main(model: str, twin: str, data: str, formats: str = "", imgsz: str = "640"
     known = dict(zip(table["Argument"], zip(table["Format"], table["Arguments"], table["CPU"])))
     names = formats.split(",") if formats else [name for name, (_, _, cpu) in known.items() if cpu and name != "-"]
     given = " ".join(shlex.quote(argument) for argument in sys.argv[1:])
-    versions = f"Ultralytics {__version__}, torch {torch.__version__}"
-    print(f"# Export formats\n\n{versions}, on the CPU, images of {imgsz} pixels:\n")
+    print(f"## Ultralytics {__version__}, torch {torch.__version__}, Python {platform.python_version()}\n")
     print(f"```console\npython scripts/export_matrix.py {given}\n```\n")
     print("\n".join((row(HEAD), row(["---"] * len(HEAD)))), flush=True)
     common = {"model": model, "twin": twin, "data": data, "imgsz": int(imgsz)}
@@ -100,7 +100,7 @@ def in_a_process(task: dict[str, Any]) -> dict[str, Any]:
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            return {"error": f"still running after {MINUTES} minutes", "stock error": ""}
+            return {"error": f"not done after {MINUTES} minutes", "stock error": ""}
     reports = [line.partition(" ")[2] for line in done.stdout.splitlines() if line.startswith("REPORT ")]
     return (
         json.loads(reports[-1])
@@ -121,7 +121,9 @@ def one(model: str, twin: str, data: str, imgsz: int, format: str, options: dict
     for prefix, checkpoint in (("", model), ("stock ", twin)):
         try:
             copy = shutil.copy(checkpoint, f"{prefix.strip() or 'focal'}.pt")
+            failed = "not exported"
             exported = YOLO(copy).export(format=format, imgsz=imgsz, **options)
+            failed = "exported, but does not run here"
             # rect=False: in the squares that a static file needs.
             common = {"data": data, "imgsz": imgsz, "batch": batch, "rect": False, "plots": False, "verbose": False}
             scores = [YOLO(file, task="detect").val(**common).box.map for file in (copy, exported)]
@@ -133,9 +135,9 @@ def one(model: str, twin: str, data: str, imgsz: int, format: str, options: dict
             found[f"{prefix}MB"] = size(Path(exported)) / 1e6
             loaded.append(backend)
         except ModuleNotFoundError as error:
-            found[f"{prefix}error"] = f"needs {error.name}"
+            found[f"{prefix}error"] = f"{failed}: it needs the package {error.name}"
         except Exception as error:  # whatever an exporter or a runtime raises is a cell of the table
-            found[f"{prefix}error"] = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+            found[f"{prefix}error"] = f"{failed}: {type(error).__name__}: {' '.join(str(error).split())[:120]}"
     if len(loaded) == 2:
         found["time"] = ratios(loaded, images)
     return found
@@ -170,13 +172,13 @@ def ratios(loaded: list[Any], images: list[torch.Tensor]) -> list[float]:
 def cells(found: dict[str, Any]) -> list[str]:
     """Write what a process found."""
     if "error" in found:
-        stock = ", nor the stock model" if "stock error" in found else ", but the stock model does"
-        return [f"no{stock}: {found['error']}", "", "", "", ""]
+        stock = "; the stock model alike" if "stock error" in found else "; **the stock model runs**"
+        return [f"{found['error']}{stock}", "", "", "", ""]
     both = [[found.get(f"{prefix}{key}") for prefix in ("", "stock ")] for key in ("apart", "mAP")]
     apart, scores = (["" if value is None else value for value in values] for values in both)
     times = found.get("time")
     return [
-        "yes" if "stock error" not in found else f"yes; the stock model does not: {found['stock error']}",
+        "yes" if "stock error" not in found else f"yes; the stock model is {found['stock error']}",
         ", ".join(f"{value:.1e}" for value in apart if value != ""),
         ", ".join(f"{value:+.3f}" for value in scores if value != ""),
         f"{times[1]:.2f} ({times[0]:.2f} to {times[2]:.2f})" if times else "",
