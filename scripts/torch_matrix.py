@@ -2,11 +2,11 @@
 
 python scripts/torch_matrix.py [releases=2.6.0,2.10.0]
 
-Each release is installed into a fresh environment beside this environment's Ultralytics (5 GB and some minutes each; all
-are removed afterwards); the torch that runs the script is one more. In each, `yolov8n-focal.yaml` is trained for an epoch
-on the shapes. Then each loads the checkpoint of every other, under restricted loading, compares the outputs for one input
-with those that the training environment computed, exports to ONNX, and runs the file. The cells say by how much the
-outputs differ at most, of PyTorch's and of the file's.
+Each release is installed into a fresh environment beside this environment's Ultralytics (5 GB and some minutes each,
+all removed afterwards); the torch that runs the script is one more. In each, `yolov8n-focal.yaml` is trained for an
+epoch on the shapes. Then each loads the checkpoint of every other, under restricted loading, compares the outputs for
+one input with those that the training environment computed, exports to ONNX, and runs the file. The cells say by how
+much the outputs differ at most, of PyTorch's and of the file's.
 """
 
 from __future__ import annotations
