@@ -51,6 +51,9 @@ def main(model: str, twin: str, data: str, formats: str = "", imgsz: str = "640"
     table = export_formats()
     known = dict(zip(table["Argument"], zip(table["Format"], table["Arguments"], table["CPU"])))
     names = formats.split(",") if formats else [name for name, (_, _, cpu) in known.items() if cpu and name != "-"]
+    for argument, file in (("model", model), ("twin", twin)):
+        if not Path(file).is_file():
+            sys.exit(f"{argument}={file}: there is no such file; write a trained checkpoint, such as best.pt")
     given = " ".join(shlex.quote(argument) for argument in sys.argv[1:])
     print(f"## Ultralytics {__version__}, torch {torch.__version__}, Python {platform.python_version()}\n")
     print(f"```console\npython scripts/export_matrix.py {given}\n```\n")

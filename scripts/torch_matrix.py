@@ -23,10 +23,10 @@ from ultralytics.utils import TQDM
 
 PROJECT = Path(__file__).resolve().parent.parent
 TRAIN = """
-import numpy as np, torch
+import numpy as np, os, torch
 from ultralytics import YOLO
 small = dict(data="shapes.yaml", imgsz=64, epochs=1, batch=8, fraction=0.1, workers=0, plots=False)
-YOLO("yolov8n-focal.yaml").train(**small, project=".", name="run")
+YOLO("yolov8n-focal.yaml").train(**small, project=os.getcwd(), name="run")
 x = torch.linspace(0, 1, 3 * 64 * 64).view(1, 3, 64, 64)
 with torch.no_grad():
     np.save("expected.npy", YOLO("run/weights/best.pt").model.float().eval()(x)[0].numpy())
