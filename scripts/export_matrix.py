@@ -59,13 +59,13 @@ def main(model: str, twin: str, data: str, formats: str = "", imgsz: str = "640"
     print(f"```console\npython scripts/export_matrix.py {given}\n```\n")
     print("\n".join((row(HEAD), row(["---"] * len(HEAD)))), flush=True)
     common = {"model": model, "twin": twin, "data": data, "imgsz": int(imgsz)}
-    tries = [(name, *variant) for name in names for variant in variants(name, known[name][1], data)]
+    tries = [(name, *variant) for name in names for variant in variants(name, known[name][1])]
     for name, variant, options in TQDM(tries, desc="Exports", file=sys.stderr):
         found = in_a_process({**common, "format": name, "options": options})
         print(row((known[name][0], variant, *cells(found))), flush=True)
 
 
-def variants(name: str, arguments: list[str], data: str) -> list[tuple[str, dict[str, Any]]]:
+def variants(name: str, arguments: list[str]) -> list[tuple[str, dict[str, Any]]]:
     """List the variants of a format: their names and what they ask the exporter for."""
     found: list[tuple[str, dict[str, Any]]] = [("", {})]
     if "dynamic" in arguments:
@@ -75,7 +75,7 @@ def variants(name: str, arguments: list[str], data: str) -> list[tuple[str, dict
     if name in FP16_FORMATS:
         found.append(("half", {"quantize": 16}))
     if name in INT8_FORMATS:
-        found.append(("int8", {"quantize": 8, "data": data} if "data" in arguments else {"quantize": 8}))
+        found.append(("int8", {"quantize": 8}))
     if "nms" in arguments:
         found.append(("nms", {"nms": True, "conf": 0.001, "iou": 0.7}))  # as in validation
     if name == "onnx":
@@ -116,6 +116,8 @@ def one(model: str, twin: str, data: str, imgsz: int, format: str, options: dict
     """Export both models in one format and variant, run the files, and compare them with PyTorch and each other."""
     files = pictures.find(check_det_dataset(data)["val"])
     batch = options.get("batch", 1)
+    if options.get("quantize") == 8:
+        options["data"] = data  # to calibrate with
     # Contiguous, as a predictor's: ExecuTorch reads the memory and not the strides.
     single = [image.contiguous() for many in pictures.whole(files, imgsz) for image in many.split(1)]
     images = [torch.cat(single[start : start + batch]) for start in range(0, len(single) - batch + 1, batch)]

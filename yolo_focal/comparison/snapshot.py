@@ -91,7 +91,7 @@ class Snapshots:
             trainer.accumulate = self._state["accumulate"] + self._last_step + 1
             self._state = None
         self._batch = 0
-        _begin_anew(trainer.train_loader, self._seed, trainer.epoch)
+        _begin_anew(self._seed, trainer.epoch, trainer.train_loader, trainer.test_loader)
 
     def _on_train_batch_end(self, trainer: Any) -> None:
         if trainer.ema.updates != self._updates:
@@ -143,16 +143,17 @@ def _is_warming_up(trainer: Any) -> bool:
     return bool((trainer.epoch + 1) * batches <= warm_up)
 
 
-def _begin_anew(loader: Any, seed: int, epoch: int) -> None:
+def _begin_anew(seed: int, epoch: int, *loaders: Any) -> None:
     """Let an epoch's data depend on the seed and the epoch alone, and not on the epochs before it."""
     number = seed * 1_000_003 + epoch
     random.seed(number)
     np.random.seed(number % 2**32)
     torch.manual_seed(number)
-    loader.generator.manual_seed(number)
-    loader.reset()
-    dataset = loader.dataset
-    if getattr(dataset, "buffer", None) and dataset.cache != "ram":  # the images that a mosaic is made of
-        for index in dataset.buffer:
-            dataset.ims[index] = dataset.im_hw0[index] = dataset.im_hw[index] = None
-        dataset.buffer.clear()
+    for loader in loaders:  # classifiers are validated in random order too, and the loss depends on it
+        loader.generator.manual_seed(number)
+        loader.reset()
+        dataset = loader.dataset
+        if getattr(dataset, "buffer", None) and dataset.cache != "ram":  # the images that a mosaic is made of
+            for index in dataset.buffer:
+                dataset.ims[index] = dataset.im_hw0[index] = dataset.im_hw[index] = None
+            dataset.buffer.clear()
