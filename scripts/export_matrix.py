@@ -75,7 +75,7 @@ def variants(name: str, arguments: list[str]) -> list[tuple[str, dict[str, Any]]
     if name in FP16_FORMATS:
         found.append(("half", {"quantize": 16}))
     if name in INT8_FORMATS:
-        found.append(("int8", {"quantize": 8}))
+        found.append(("int8", {"quantize": 8, "data": True} if "data" in arguments else {"quantize": 8}))
     if "nms" in arguments:
         found.append(("nms", {"nms": True, "conf": 0.001, "iou": 0.7}))  # as in validation
     if name == "onnx":
@@ -116,7 +116,7 @@ def one(model: str, twin: str, data: str, imgsz: int, format: str, options: dict
     """Export both models in one format and variant, run the files, and compare them with PyTorch and each other."""
     files = pictures.find(check_det_dataset(data)["val"])
     batch = options.get("batch", 1)
-    if options.get("quantize") == 8:
+    if "data" in options:
         options["data"] = data  # to calibrate with
     # Contiguous, as a predictor's: ExecuTorch reads the memory and not the strides.
     single = [image.contiguous() for many in pictures.whole(files, imgsz) for image in many.split(1)]
