@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 import math
 import os
+import random
 import shutil
+import signal
+import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
+import psutil
 import pytest
-from conftest import COMMAND, run
+from conftest import COMMAND, environment, run
 from scipy import stats
 
 import yolo_focal
@@ -289,3 +294,56 @@ def test_what_the_report_warns_of() -> None:
         "a, seed 0: the loss was no number in epoch 2.",
         "The validation images have no labels of b: nothing is said about these classes.",
     ]
+
+
+def still_running() -> list[str]:
+    """Return the commands of the runs of this test that are alive."""
+    commands = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]
+    return [
+        " ".join(one) for one in commands if "yolo_focal.comparison.run" in one and str(Path.cwd()) in " ".join(one)
+    ]
+
+
+@pytest.mark.slow
+def test_killed_ten_times_it_comes_to_the_same_table() -> None:
+    command = [COMMAND, "compare", "data=shapes.yaml", PAIR, "seeds=2", "workers=2", *SMALL, "epochs=6"]
+    run(*command, "name=whole", cwd=Path.cwd())
+    began = time.monotonic()
+    run(*command, "name=timed", cwd=Path.cwd())
+    usual = time.monotonic() - began
+    rng = random.Random(0)
+    for _ in range(10):
+        process = subprocess.Popen(
+            [*command, "name=killed"],
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        time.sleep(rng.uniform(0.1, 0.7) * usual)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        deadline = time.monotonic() + 20
+        while still_running():  # they notice by themselves
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    run(*command, "name=killed", cwd=Path.cwd())
+    assert steady("killed").equals(steady("whole"))
+    assert steady("timed").equals(steady("whole"))
+
+
+@pytest.mark.slow
+def test_two_workers_of_ray_come_to_the_same_table() -> None:
+    pytest.importorskip("ray")
+    command = (COMMAND, "compare", "data=shapes.yaml", PAIR, "seeds=2", "workers=2", *SMALL)
+    run(*command, "name=here", cwd=Path.cwd())
+    run(*command, "name=there", "engine=ray", cwd=Path.cwd())
+    assert steady("there").equals(steady("here"))
+    assert steady("there")["finished"].all()
+
+
+@pytest.mark.slow
+def test_a_model_with_itself_gives_the_same_results() -> None:
+    command = (COMMAND, "compare", "data=shapes.yaml", "models=yolov8n.yaml,yolov8n.yaml", "seeds=2", *SMALL)
+    out = run(*command, cwd=Path.cwd()).stdout
+    assert "yolov8n-2 and yolov8n give the same results." in out

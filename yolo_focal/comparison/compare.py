@@ -49,7 +49,7 @@ def compare(
     """
     for package in _PACKAGES:
         if importlib.util.find_spec(package) is None:
-            raise ConfigError(f'compare: it needs the package {package}: pip install "yolo-focal[compare]"')
+            raise ConfigError(f"compare: it needs the package {package}: pip install {package}")
     if engine not in {"local", "ray"}:
         raise ConfigError(f"engine={engine}: write engine=local or engine=ray")
     if address is not None and engine != "ray":

@@ -61,7 +61,7 @@ def on_ray(folders: Sequence[Path], workers: int, threads: int, poll: Poll, addr
     try:
         import ray
     except ImportError:
-        raise ConfigError('engine=ray: it needs the package ray: pip install "yolo-focal[ray]"') from None
+        raise ConfigError("engine=ray: it needs the package ray: pip install ray") from None
     started = not ray.is_initialized()
     if started:
         cpus = None if address else workers * threads

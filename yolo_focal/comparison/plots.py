@@ -75,6 +75,7 @@ def _curves(plan: Plan, found: Sequence[Outcome]) -> Figure | None:
     if not axes.lines:
         return None
     axes.set(xlabel="epoch", ylabel=short(metric(plan)))
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.legend(frameon=False)
     return figure
 
