@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from yolo_focal import _startup
 
 if TYPE_CHECKING:
+    from yolo_focal.comparison.compare import compare
     from yolo_focal.errors import ConfigError, UnsupportedUltralyticsError, YoloFocalError
     from yolo_focal.focal import FocalModulation
     from yolo_focal.parser import activate, deactivate, is_active
@@ -27,6 +28,7 @@ __all__ = [
     "YoloFocalError",
     "__version__",
     "activate",
+    "compare",
     "deactivate",
     "is_active",
     "register",
@@ -40,6 +42,7 @@ _HOME = {
     "UnsupportedUltralyticsError": "errors",
     "YoloFocalError": "errors",
     "activate": "parser",
+    "compare": "comparison.compare",
     "deactivate": "parser",
     "is_active": "parser",
     "register": "registry",

@@ -19,6 +19,9 @@ yolo-focal derive model=yolov8n.pt images=FOLDER [data=my.yaml] [save=PATH] [rep
     (no labels needed); with data= it is validated before and after
 yolo-focal visualize model=best.pt source=photos/ [layer=9]
     draw what FocalModulation computes on each picture: the modulator, the gates and the context of each focal level
+yolo-focal compare data=my.yaml models=yolov8n.yaml,yolov8n-focal.yaml [seeds=5] [workers=1] [any yolo train argument]
+    train each model with each seed and say which is better, by how much, and whether that is more than noise;
+    the same command goes on where it was (engine=ray [address=...] sends the runs to a Ray cluster)
 yolo-focal copy-cfg [dir=cfg]
     copy the packaged model and data YAML files to a folder
 yolo-focal shapes-cls [dir=shapes-cls]
@@ -59,7 +62,7 @@ def _read(word: str, arguments: list[str], keys: dict[str, str]) -> dict[str, st
     values = {key: default for key, default in keys.items() if not isinstance(default, _Example)}
     for argument in arguments:
         key, equals, value = argument.partition("=")
-        if not equals or not value or key not in keys:
+        if not equals or not value or (key not in keys and word not in _OPEN):
             wanted = ", ".join(f"{k}=" for k in keys)
             raise ConfigError(f"yolo-focal {word}: {argument}: write key=value, with {wanted}{_close(key, list(keys))}")
         values[key] = value
@@ -126,6 +129,20 @@ def _derive_yaml(values: dict[str, str]) -> None:
     print(f"{path}: {'written' if written else 'is there already, the same'}")
 
 
+def _compare(values: dict[str, str]) -> None:
+    from ultralytics.cfg import smart_value  # not before it is needed: it imports torch
+
+    from yolo_focal.comparison.compare import compare
+
+    models, data, name, engine = (values.pop(key) for key in ("models", "data", "name", "engine"))
+    address = values.pop("address") or None
+    given = {key: smart_value(value) for key, value in values.items()}
+    frame = compare(data, models.split(","), name=name, engine=engine, address=address, **given)
+    failed = len(frame) - frame["finished"].sum()
+    if failed:
+        sys.exit(f"{failed} of {len(frame)} runs failed; the same command tries them again")
+
+
 def _visualize(values: dict[str, str]) -> None:
     from yolo_focal.visualizer import visualize  # not before it is needed: it imports torch and Ultralytics
 
@@ -150,12 +167,25 @@ def _shapes(values: dict[str, str]) -> None:
     print(f"yolo train model=yolov8n-focal-cls.yaml data={values['dir']} imgsz=128")
 
 
+_OPEN = {"compare"}  # takes whatever `yolo train` takes besides
 _COMMANDS: dict[str, tuple[Callable[[dict[str, str]], None], dict[str, str]]] = {
     "derive": (
         _derive,
         {"model": _Example("yolo11n-seg.yaml"), "images": "", "data": "", "save": "", "replace": "SPPF"},
     ),
     "visualize": (_visualize, {"model": _Example("best.pt"), "source": _Example("photos/"), "layer": ""}),
+    "compare": (
+        _compare,
+        {
+            "data": _Example("my.yaml"),
+            "models": _Example("yolov8n.yaml,yolov8n-focal.yaml"),
+            "seeds": "5",
+            "name": "compare",
+            "workers": "1",
+            "engine": "local",
+            "address": "",
+        },
+    ),
     "copy-cfg": (_copy, {"dir": "cfg"}),
     "shapes-cls": (_shapes, {"dir": "shapes-cls"}),
     "doctor": (_doctor, {}),
