@@ -62,8 +62,15 @@ def difference(first: Sequence[float], other: Sequence[float], comparisons: int 
 
 def _needed(effect: float, alpha: float) -> int | None:
     """Return the smallest number of seeds at which a two-sided paired t test has the power, if it is small enough."""
-    for seeds in range(2, _MOST_SEEDS + 1):
+
+    def is_enough(seeds: int) -> bool:
         critical = stats.t.isf(alpha / 2, seeds - 1)
-        if stats.nct.sf(critical, seeds - 1, effect * math.sqrt(seeds)) >= _POWER:
-            return seeds
-    return None
+        return bool(stats.nct.sf(critical, seeds - 1, effect * math.sqrt(seeds)) >= _POWER)
+
+    if not is_enough(_MOST_SEEDS):
+        return None
+    too_few, enough = 1, _MOST_SEEDS  # the power grows with the seeds
+    while enough - too_few > 1:
+        middle = (too_few + enough) // 2
+        too_few, enough = (too_few, middle) if is_enough(middle) else (middle, enough)
+    return enough
