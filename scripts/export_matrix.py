@@ -38,7 +38,7 @@ import numpy as np
 import torch
 from ultralytics import YOLO, __version__
 from ultralytics.data.utils import check_det_dataset
-from ultralytics.engine.exporter import FP16_FORMATS, INT8_FORMATS, export_formats
+from ultralytics.engine.exporter import FP16_FORMATS, FP32_UNSUPPORTED_FORMATS, INT8_FORMATS, export_formats
 from ultralytics.nn.autobackend import AutoBackend
 from ultralytics.utils import TQDM
 
@@ -96,7 +96,7 @@ def installed() -> str:
 
 def offered(name: str, arguments: list[str], data: str) -> list[tuple[str, dict[str, Any]]]:
     """List the variants of a format: their names and what they ask the exporter for."""
-    found: list[tuple[str, dict[str, Any]]] = [("static", {})]
+    found: list[tuple[str, dict[str, Any]]] = [] if name in FP32_UNSUPPORTED_FORMATS else [("static", {})]
     if "dynamic" in arguments:
         found.append(("dynamic", {"dynamic": True}))
     if "batch" in arguments:
