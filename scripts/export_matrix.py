@@ -96,7 +96,9 @@ def installed() -> str:
 
 def offered(name: str, arguments: list[str], data: str) -> list[tuple[str, dict[str, Any]]]:
     """List the variants of a format: their names and what they ask the exporter for."""
-    found: list[tuple[str, dict[str, Any]]] = [] if name in FP32_UNSUPPORTED_FORMATS else [("static", {})]
+    int8 = {"quantize": 8, "data": data} if "data" in arguments else {"quantize": 8}
+    always = int8 if name in FP32_UNSUPPORTED_FORMATS else {}
+    found: list[tuple[str, dict[str, Any]]] = [] if always else [("static", {})]
     if "dynamic" in arguments:
         found.append(("dynamic", {"dynamic": True}))
     if "batch" in arguments:
@@ -104,12 +106,12 @@ def offered(name: str, arguments: list[str], data: str) -> list[tuple[str, dict[
     if name in FP16_FORMATS:
         found.append(("half", {"quantize": 16}))
     if name in INT8_FORMATS:
-        found.append(("int8", {"quantize": 8, "data": data} if "data" in arguments else {"quantize": 8}))
+        found.append(("int8", int8))
     if "nms" in arguments:
         found.append(("nms", {"nms": True, "conf": 0.001, "iou": 0.7}))  # as in validation
     if name == "onnx":
         found += [(f"opset {opset}", {"opset": opset}) for opset in OPSETS]
-    return found
+    return [(variant, {**always, **options}) for variant, options in found]
 
 
 def tried(task: dict[str, Any]) -> dict[str, Any]:

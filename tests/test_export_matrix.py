@@ -99,7 +99,8 @@ def test_a_format_offers_the_variants_that_ultralytics_lists(matrix: Any) -> Non
     assert names[:6] == ["static", "dynamic", "batch 4", "half", "int8", "nms"]
     assert (names[6], names[-1]) == ("opset 12", "opset 20")
     assert dict(matrix.offered("executorch", ["batch"], "my.yaml")) == {"static": {}, "batch 4": {"batch": 4}}
-    assert [name for name, _ in matrix.offered("edgetpu", ["data", "quantize"], "my.yaml")] == ["int8"]
+    quantized = dict(matrix.offered("imx", ["data", "quantize", "nms"], "my.yaml"))
+    assert [*quantized] == ["int8", "nms"] and all(options["data"] == "my.yaml" for options in quantized.values())
     assert dict(matrix.offered("openvino", ["data"], "my.yaml"))["int8"] == {"quantize": 8, "data": "my.yaml"}
 
 
