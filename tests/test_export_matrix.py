@@ -38,17 +38,70 @@ RAN = {"apart": 1.2e-5, "mAP": -0.0004, "MB": 13.46}
             ["yes; the stock model is not exported: it needs the package ncnn", "", "-0.000", "", "13.5"],
         ),
         (
-            {"error": "not exported: it needs the package ncnn", "stock error": "the same"},
+            dict.fromkeys(("error", "stock error"), "not exported: it needs the package ncnn"),
             ["not exported: it needs the package ncnn; the stock model alike", "", "", "", ""],
         ),
         (
+            {"error": "not exported: OSError: a", "stock error": "exported, but does not run here: OSError: b"},
+            [
+                "not exported: OSError: a; the stock model is exported, but does not run here: OSError: b",
+                *("", "", "", ""),
+            ],
+        ),
+        (
             {"error": "exported, but does not run here: OSError: a | b", "stock mAP": 0.0},
-            ["exported, but does not run here: OSError: a | b; **the stock model runs**", "", "", "", ""],
+            ["exported, but does not run here: OSError: a | b; the stock model **runs**", "", "", "", ""],
         ),
     ],
 )
 def test_what_a_row_says(matrix: Any, found: dict[str, Any], cells: list[str]) -> None:
     assert matrix.cells(found) == cells
+
+
+def task(tmp_path: Path, **files: str) -> dict[str, Any]:
+    return {"data": "shapes.yaml", **{key: str(tmp_path / name) for key, name in files.items()}}
+
+
+@pytest.mark.parametrize(
+    ("stock", "wanted"),
+    [
+        ("dies", {"error": "the process ended with 3", "stock error": "the process ended with 3"}),
+        ("fails", {"error": "the process ended with 3", "stock error": "not exported: OSError: a"}),
+        ("runs", {"error": "the process ended with 3"}),
+    ],
+)
+def test_a_process_that_dies_is_blamed_on_the_focal_model_where_the_stock_model_alone_lives(
+    matrix: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, stock: str, wanted: dict[str, str]
+) -> None:
+    script = tmp_path / "script.py"
+    script.write_text("""
+import json, pathlib, sys
+name = pathlib.Path(json.loads(sys.argv[1].partition("=")[2])["model"]).name
+if name in ("focal", "dies"):
+    sys.exit(3)
+print("REPORT", json.dumps({"error": "not exported: OSError: a"} if name == "fails" else {"mAP": 0}))
+""")
+    monkeypatch.setattr(matrix, "__file__", str(script))
+    assert matrix.tried(task(tmp_path, model="focal", twin=stock)) == wanted
+
+
+def test_a_process_that_takes_too_long_is_ended(matrix: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text("import time; time.sleep(60)")
+    monkeypatch.setattr(matrix, "__file__", str(script))
+    monkeypatch.setattr(matrix, "MINUTES", 0.005)
+    found = matrix.tried(task(tmp_path, model="focal", twin="stock"))
+    assert found == dict.fromkeys(("error", "stock error"), "not done after 0.005 minutes")
+
+
+def test_a_format_offers_the_variants_that_ultralytics_lists(matrix: Any) -> None:
+    names = [name for name, _ in matrix.offered("onnx", ["batch", "data", "dynamic", "quantize", "nms"], "my.yaml")]
+    assert names[:6] == ["static", "dynamic", "batch 4", "half", "int8", "nms"]
+    assert (names[6], names[-1]) == ("opset 12", "opset 20")
+    assert dict(matrix.offered("executorch", ["batch"], "my.yaml")) == {"static": {}, "batch 4": {"batch": 4}}
+    quantized = dict(matrix.offered("imx", ["data", "quantize", "nms"], "my.yaml"))
+    assert [*quantized] == ["int8", "nms"] and all(options["data"] == "my.yaml" for options in quantized.values())
+    assert dict(matrix.offered("openvino", ["data"], "my.yaml"))["int8"] == {"quantize": 8, "data": "my.yaml"}
 
 
 def test_a_cell_does_not_break_the_table(matrix: Any) -> None:
@@ -61,6 +114,14 @@ def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout.splitlines()[-1]) == (1, wanted)
 
 
+def test_an_unknown_format_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.pt").touch()
+    args = ("model=a.pt", "twin=a.pt", "data=shapes.yaml", "formats=onnx,onyx")
+    done = run(sys.executable, SCRIPT, *args, cwd=tmp_path, check=False)
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[-1].startswith("formats=onnx,onyx: there is no format onyx; write some of torchscr")
+
+
 @pytest.mark.slow
 def test_a_trained_pair(tmp_path: Path) -> None:
     small = ("data=shapes.yaml", "imgsz=64", "epochs=1", "batch=8", "fraction=0.1", "workers=0", "plots=False")
@@ -69,15 +130,19 @@ def test_a_trained_pair(tmp_path: Path) -> None:
     # `coremltools` is what nobody installs for the tests.
     out = run(
         *(sys.executable, SCRIPT, "model=yolov8n-focal/weights/best.pt", "twin=yolov8n/weights/best.pt"),
-        *("data=shapes.yaml", "formats=torchscript,coreml", "imgsz=64"),
+        *("data=shapes.yaml", "formats=torchscript,onnx,coreml", "variants=static,half,dynamic"),
+        *("imgsz=64", "rounds=4"),
         cwd=tmp_path,
     ).stdout
     # The progress bar stands before some rows.
     found = re.findall(r"\| (\w+) \| ([\w ]*) \| (.*) \|$", out, re.MULTILINE)
     rows = {(name, variant): cells.split(" | ") for name, variant, cells in found}
-    ran, *numbers = rows["TorchScript", ""]
-    assert ran == "yes" and all(numbers)
-    assert all(float(one) < 1e-4 for one in numbers[0].split(", "))
-    assert numbers[1] == "+0.000, +0.000"
+    for name in ("TorchScript", "ONNX"):
+        for variant in ("static", "dynamic"):
+            ran, *numbers = rows[name, variant]
+            assert ran == "yes" and all(numbers)
+            assert all(float(one) < 1e-4 for one in numbers[0].split(", "))
+            assert numbers[1] == "+0.000, +0.000"
+    assert rows["ONNX", "half"][0] == "yes"
     assert rows["TorchScript", "half"][0].endswith("; the stock model alike")
-    assert rows["CoreML", ""][0] == "not exported: it needs the package coremltools; the stock model alike"
+    assert rows["CoreML", "static"][0] == "not exported: it needs the package coremltools; the stock model alike"
