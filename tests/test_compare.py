@@ -206,6 +206,10 @@ def test_something_else_of_the_same_name_is_refused() -> None:
     assert refused("my.yaml", models, 2, 1, {"epochs": 3}) == (
         f"{began} data=my.yaml as it was, and now it is other images or labels of that name: {anew}"
     )
+    (folder / "plan.json").write_text("{}")
+    assert refused("my.yaml", models, 2, 1, {"epochs": 3}) == (
+        f"{folder / 'plan.json'}: it is not what a comparison writes; write name= with another name"
+    )
 
 
 # The whole
@@ -330,6 +334,30 @@ def test_killed_ten_times_it_comes_to_the_same_table() -> None:
     run(*command, "name=killed", cwd=Path.cwd())
     assert steady("killed").equals(steady("whole"))
     assert steady("timed").equals(steady("whole"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("task", "name"),
+    [
+        ("-seg", "metrics/mAP50-95(M)"),
+        ("-pose", "metrics/mAP50-95(P)"),
+        ("-obb", "metrics/mAP50-95(B)"),
+        ("-cls", "metrics/accuracy_top1"),
+    ],
+)
+def test_every_task(task: str, name: str) -> None:
+    data = f"shapes{task}.yaml"
+    if task == "-cls":
+        data = "shapes-cls"
+        run(COMMAND, "shapes-cls", cwd=Path.cwd())
+    models = f"models=yolov8n{task}.yaml,yolov8n-focal{task}.yaml"
+    run(COMMAND, "compare", f"data={data}", models, "seeds=1", "workers=2", *SMALL, "epochs=1", cwd=Path.cwd())
+    found = json.loads(Path("runs/compare/compare/summary.json").read_text())
+    assert found["metric"] == name
+    assert found["differences"][f"yolov8n-focal{task}"]["seeds"] == 1
+    assert "One seed says nothing about noise" in found["words"][0]
+    assert pl.read_csv("runs/compare/compare/results.csv")[name].null_count() == 0
 
 
 @pytest.mark.slow

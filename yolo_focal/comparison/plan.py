@@ -98,7 +98,7 @@ def make(
         "weights": _weights(arguments.get("pretrained")),
     }
     if begun.exists():
-        known = json.loads(begun.read_text(encoding="utf-8"))
+        known = _begun(begun)
         _check_same(known["facts"], facts, folder)
         numbers = known["numbers"]  # the same results, whatever runs side by side now
     else:
@@ -107,6 +107,14 @@ def make(
     paths = {label: str(file) for label, file in files.items()}
     plan = Plan(folder, [*models], paths, data, task, seeds, arguments, **numbers)
     return plan, [Run(folder / label / f"seed{seed}", label, seed) for seed in range(seeds) for label in labels]
+
+
+def _begun(file: Path) -> dict[str, Any]:
+    try:
+        known = json.loads(file.read_text(encoding="utf-8"))
+        return {"facts": known["facts"], "numbers": known["numbers"]}
+    except (ValueError, KeyError, TypeError):
+        raise ConfigError(f"{file}: it is not what a comparison writes; write name= with another name") from None
 
 
 def _check(models: Sequence[str], seeds: int, workers: int, arguments: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ In the warm-up, Ultralytics itself sets after how many batches a step is taken; 
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 from pathlib import Path
@@ -127,6 +128,9 @@ class Snapshots:
         torch.save(state, unfinished / "state.pt")
         for name in _FILES:
             shutil.copy(trainer.save_dir / name, unfinished)
+        for file in unfinished.iterdir():
+            with file.open("rb+") as opened:
+                os.fsync(opened.fileno())  # the folder's name must not outlive a power failure without its contents
         older = self._complete()
         unfinished.rename(self._folder / f"epoch-{trainer.epoch}")
         for path in older:
@@ -151,9 +155,9 @@ def _begin_anew(seed: int, epoch: int, *loaders: Any) -> None:
     torch.manual_seed(number)
     for loader in loaders:  # classifiers are validated in random order too, and the loss depends on it
         loader.generator.manual_seed(number)
-        loader.reset()
         dataset = loader.dataset
         if getattr(dataset, "buffer", None) and dataset.cache != "ram":  # the images that a mosaic is made of
             for index in dataset.buffer:
                 dataset.ims[index] = dataset.im_hw0[index] = dataset.im_hw[index] = None
             dataset.buffer.clear()
+        loader.reset()  # last: older releases start to load here
