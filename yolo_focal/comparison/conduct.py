@@ -99,6 +99,6 @@ def _profiles(plan: Plan, runs: Sequence[Run]) -> dict[str, Profile]:
             return known
     if not checkpoints:
         return {}
-    found = profile(checkpoints, int(plan.arguments.get("imgsz", 640)))
+    found = profile(checkpoints)
     write_json(file, {label: one._asdict() for label, one in found.items()})
     return found

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Callable, NamedTuple
 
+import numpy as np
 import torch
 from ultralytics import YOLO
 from ultralytics.utils import LOGGER
@@ -38,15 +39,16 @@ class Profile(NamedTuple):
     note: str
 
 
-def profile(checkpoints: Mapping[str, Path], imgsz: int) -> dict[str, Profile]:
+def profile(checkpoints: Mapping[str, Path]) -> dict[str, Profile]:
     """Profile models, in turns, so that what else the machine does slows all of them alike.
 
     Args:
-        checkpoints: What each model is called, and its checkpoint.
-        imgsz: Side of the image in pixels.
+        checkpoints: What each model is called, and its checkpoint; the image is of the training's size.
     """
+    models = {label: YOLO(str(file)) for label, file in checkpoints.items()}
+    imgsz = int(np.max([model.overrides.get("imgsz", 640) for model in models.values()]))
     image = torch.rand(1, 3, imgsz, imgsz, generator=torch.Generator().manual_seed(0))
-    networks = {label: YOLO(str(file)).model.float().fuse(verbose=False).eval() for label, file in checkpoints.items()}
+    networks = {label: model.model.float().fuse(verbose=False).eval() for label, model in models.items()}
     with torch.inference_mode():
         pytorch = _quartiles({label: functools.partial(network, image) for label, network in networks.items()})
     sessions, notes = {}, {}
