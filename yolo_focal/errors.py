@@ -1,13 +1,20 @@
-"""What yolo-focal raises."""
+"""The exceptions of yolo-focal."""
 
 
 class YoloFocalError(Exception):
-    """Base class of every error that yolo-focal raises on its own account."""
+    """Base class of yolo-focal's own exceptions."""
 
 
 class ConfigError(YoloFocalError, ValueError):
-    """A model or data YAML asks for something that cannot be built; the message names the file and the row."""
+    """An invalid model YAML, data set, registration or argument; the message says what to write instead."""
 
 
 class UnsupportedUltralyticsError(YoloFocalError, RuntimeError):
-    """The installed Ultralytics has a model parser of another shape than the one that yolo-focal can extend."""
+    """The model parser of the installed Ultralytics cannot be patched."""
+
+
+class UnknownModuleError(ConfigError, KeyError):
+    """A row names a module that neither Ultralytics nor a registered one has; a KeyError, as in Ultralytics' parser."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])  # KeyError would show its repr

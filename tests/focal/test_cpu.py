@@ -1,4 +1,4 @@
-"""The CPU's own way through the module: equal to the equations, gradients included, and out of everybody's way."""
+"""The CPU implementation: equal to the plain operations, gradients included, and not used where they are observed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from yolo_focal import FocalModulation, cpu, equations
+from yolo_focal import FocalModulation
+from yolo_focal.focal import cpu, equations
 
 CONFIGS = st.fixed_dictionaries(
     {
@@ -25,7 +26,7 @@ CONFIGS = st.fixed_dictionaries(
 
 @pytest.fixture(autouse=True)
 def small_inputs_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cpu, "_FEWEST", 1)
+    monkeypatch.setattr(cpu, "_MIN_ELEMENTS", 1)
 
 
 def test_small_inputs_and_empty_ones_are_plain(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,14 +43,14 @@ def by_the_equations(module: FocalModulation, x: Tensor) -> Tensor:
 
 
 def is_fast(out: Tensor) -> bool:
-    """Whether a gradient passes through the package's own function."""
+    """Return whether an output was computed by the package's autograd function."""
     seen, todo = set(), [out.grad_fn]
     while todo:
         node = todo.pop()
         if node is not None and node not in seen:
             seen.add(node)
             todo += [parent for parent, _ in node.next_functions]
-    return any("_Modulation" in type(node).__name__ for node in seen)
+    return any("FocalModulationFunction" in type(node).__name__ for node in seen)
 
 
 @settings(deadline=None, max_examples=80)
@@ -59,8 +60,8 @@ def is_fast(out: Tensor) -> bool:
     st.sampled_from([torch.contiguous_format, torch.channels_last]),
     st.sampled_from([1, 2**10, 2**12, 2**20]),
 )
-def test_equals_the_equations(config: dict, shape: tuple, memory_format: torch.memory_format, together: int) -> None:
-    """Whether images are taken one by one, some at a time, or a part of one's channels at a time."""
+def test_equals_the_equations(config: dict, shape: tuple, memory_format: torch.memory_format, elements: int) -> None:
+    """For chunks of one image, of several images, and of some channels of one image."""
     module = FocalModulation(**config).double()
     batch, height, width = shape
     x = torch.randn(batch, config["dim"], height, width, dtype=torch.float64)
@@ -69,12 +70,12 @@ def test_equals_the_equations(config: dict, shape: tuple, memory_format: torch.m
     expected = by_the_equations(module, x)
     gradient = torch.randn_like(expected)
     with pytest.MonkeyPatch.context() as patch:
-        for name, numbers in (
-            ("_IMAGES", together),
-            ("_CHANNELS_FORWARD", together),
-            ("_CHANNELS_BACKWARD", together // 4),
+        for name, value in (
+            ("_IMAGE_CHUNK", elements),
+            ("_FORWARD_CHANNEL_CHUNK", elements),
+            ("_BACKWARD_CHANNEL_CHUNK", elements // 4),
         ):
-            patch.setattr(cpu, name, numbers)
+            patch.setattr(cpu, name, value)
         out = module(x)
         assert is_fast(out)
         gradients = torch.autograd.grad(out, tensors, gradient)
@@ -157,7 +158,17 @@ def dilated() -> nn.Conv2d:
         ("focal_layers.0.0", nn.Conv2d(4, 4, 7, padding=3, groups=4, bias=False, padding_mode="reflect")),
         ("focal_layers.1.1", nn.SiLU()),
         ("focal_layers.1.1", nn.GELU(approximate="tanh")),
+        (
+            "focal_layers.0",
+            nn.Sequential(nn.Conv2d(4, 4, 7, padding=3, groups=4, bias=False), nn.Identity(), nn.GELU()),
+        ),
+        ("focal_layers.0.0", nn.Conv2d(4, 4, 7, padding=3, groups=4)),
+        ("focal_layers.0.0", nn.Conv2d(4, 4, 7, padding=3, groups=2, bias=False)),
         ("proj", nn.Sequential(nn.Conv2d(4, 4, 1), nn.ReLU())),
+        ("proj", nn.Conv2d(4, 4, 1, stride=2)),
+        ("h", nn.Conv2d(4, 4, 3, padding=1)),
+        ("h", nn.Conv2d(4, 4, 1, groups=2)),
+        ("h", nn.ConvTranspose2d(4, 4, 1)),
     ],
 )
 def test_a_part_that_was_replaced_is_called(name: str, replacement: nn.Module) -> None:
@@ -239,6 +250,7 @@ def test_per_sample_gradients_by_vmap() -> None:
 
 @pytest.mark.slow
 def test_compiles_without_a_graph_break() -> None:
+    torch.compiler.reset()  # after other sizes torch would compile for any size, which inductor cannot for one image
     module, x = FocalModulation(4), torch.randn(1, 4, 5, 5)
     compiled = torch.compile(module, fullgraph=True)
     torch.testing.assert_close(compiled(x), module(x))

@@ -1,4 +1,4 @@
-"""Half precision: finite wherever the exact value fits, and no further from it than the equations run plainly."""
+"""Half precision: finite wherever the exact value fits, and no further from it than plain operations in that type."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SCALES = [0.01, 0.1, 1.0, 10.0, 30.0]
 
 
 def plainly(module: FocalModulation, x: Tensor) -> Tensor:
-    """The equations, each operation in the type of its inputs or of autocast."""
+    """Compute focal modulation with each operation in the type of its inputs or of autocast."""
     query, context, gates = module.proj_in(x).split((module.dim, module.dim, module.focal_level + 1), 1)
     total = 0
     for level, layer in enumerate(module.focal_layers):
@@ -29,7 +29,7 @@ def plainly(module: FocalModulation, x: Tensor) -> Tensor:
 
 
 def example(scale: float, gain: float, dtype: torch.dtype, **config: bool) -> tuple[FocalModulation, Tensor, Tensor]:
-    """A module and an input whose numbers `dtype` holds exactly, and the output in float64."""
+    """Return a module and an input whose values `dtype` represents exactly, and the output in float64."""
     torch.manual_seed(0)
     module = FocalModulation(48, **config)
     with torch.no_grad():
@@ -40,11 +40,11 @@ def example(scale: float, gain: float, dtype: torch.dtype, **config: bool) -> tu
     return module, x, exact
 
 
-def run(module: FocalModulation, x: Tensor, dtype: torch.dtype, pure: bool, how) -> Tensor:
+def run(module: FocalModulation, x: Tensor, dtype: torch.dtype, pure: bool, forward) -> Tensor:
     if pure:
-        return how(copy.deepcopy(module).to(dtype), x.to(dtype)).detach()
+        return forward(copy.deepcopy(module).to(dtype), x.to(dtype)).detach()
     with torch.autocast("cpu", dtype):
-        return how(module, x).detach()
+        return forward(module, x).detach()
 
 
 @pytest.mark.parametrize("config", [{}, {"use_postln": True}])

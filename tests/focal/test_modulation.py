@@ -1,4 +1,4 @@
-"""FocalModulation by itself: its equations, its shapes, and what a training does with a module."""
+"""FocalModulation by itself: its output, its shapes, and what a training does with a module."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import copy
 import io
 import logging
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
 from yolo_focal import FocalModulation
 
@@ -30,7 +31,7 @@ CONFIGS = st.fixed_dictionaries(
 
 
 def by_the_paper(module: FocalModulation, x: Tensor) -> Tensor:
-    """Equations 4 to 6 of arXiv 2203.11926 for one image, position by position, on `(H, W, C)`."""
+    """Compute focal modulation as in section 3.2 of arXiv 2203.11926, for one image, `(H, W, C)`."""
 
     def linear(conv: torch.nn.Conv2d, x: Tensor) -> Tensor:
         return x @ conv.weight[:, :, 0, 0].T + (0 if conv.bias is None else conv.bias)
@@ -57,7 +58,7 @@ def by_the_paper(module: FocalModulation, x: Tensor) -> Tensor:
 
 @settings(deadline=None, max_examples=60)
 @given(CONFIGS, st.integers(0, 3), st.integers(1, 17), st.integers(1, 17), st.integers(0, 1000))
-def test_equals_the_papers_equations(config: dict, batch: int, height: int, width: int, seed: int) -> None:
+def test_equals_the_papers_definition(config: dict, batch: int, height: int, width: int, seed: int) -> None:
     torch.manual_seed(seed)
     module = FocalModulation(**config).double()
     x = torch.randn(batch, config["dim"], height, width, dtype=torch.float64)
@@ -112,14 +113,14 @@ def test_a_module_that_has_just_run_can_be_copied(copied: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"dim": 0}, ValueError, "dim=0: write a whole number of at least 1"),
-        ({"focal_level": 0}, ValueError, "focal_level=0: write a whole number of at least 1"),
-        ({"focal_level": 2.0}, TypeError, "focal_level=2.0: write a whole number of at least 1"),
-        ({"focal_level": True}, TypeError, "focal_level=True: write a whole number of at least 1"),
+        ({"dim": 0}, ValueError, "dim=0: write an integer of at least 1"),
+        ({"focal_level": 0}, ValueError, "focal_level=0: write an integer of at least 1"),
+        ({"focal_level": 2.0}, TypeError, "focal_level=2.0: write an integer of at least 1"),
+        ({"focal_level": True}, TypeError, "focal_level=True: write an integer of at least 1"),
         ({"focal_window": 4}, ValueError, "focal_window=4: a kernel must be odd; write 3 or 5"),
-        ({"focal_window": -3}, ValueError, "focal_window=-3: write a whole number of at least 1"),
-        ({"focal_window": "7"}, TypeError, "focal_window='7': write a whole number of at least 1"),
-        ({"focal_factor": -2}, ValueError, "focal_factor=-2: write a whole number of at least 0"),
+        ({"focal_window": -3}, ValueError, "focal_window=-3: write an integer of at least 1"),
+        ({"focal_window": "7"}, TypeError, "focal_window='7': write an integer of at least 1"),
+        ({"focal_factor": -2}, ValueError, "focal_factor=-2: write an integer of at least 0"),
         (
             {"focal_factor": 1},
             ValueError,
@@ -146,7 +147,7 @@ def test_wrong_arguments_are_named(arguments: dict, error: type[Exception], mess
     [
         (torch.zeros(8, 5, 5), ValueError, "expected an input of shape (B, 8, H, W), got (8, 5, 5)"),
         (torch.zeros(1, 5, 5, 8), ValueError, "expected an input of shape (B, 8, H, W), got (1, 5, 5, 8)"),
-        (torch.zeros(1, 8, 5, 5, dtype=torch.int32), TypeError, "expected an input of floating-point numbers, got"),
+        (torch.zeros(1, 8, 5, 5, dtype=torch.int32), TypeError, "expected an input of a floating-point dtype, got"),
     ],
 )
 def test_wrong_inputs_are_named(x: Tensor, error: type[Exception], message: str) -> None:
@@ -159,8 +160,9 @@ def test_an_odd_factor_is_right_where_there_is_one_level() -> None:
     assert FocalModulation(8, focal_level=1, focal_factor=1)(torch.randn(1, 8, 4, 4)).shape == (1, 8, 4, 4)
 
 
-def test_weights_that_fit_in_part_are_named(caplog: pytest.LogCaptureFixture) -> None:
+def test_weights_that_fit_in_part_are_named(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     logger = logging.getLogger("ultralytics")
+    monkeypatch.setattr(logger, "propagate", False)  # as Ultralytics sets it where it is imported
     logger.addHandler(caplog.handler)
     try:
         with caplog.at_level(logging.INFO, "ultralytics"):
@@ -175,3 +177,27 @@ def test_weights_that_fit_in_part_are_named(caplog: pytest.LogCaptureFixture) ->
         "a module (FocalModulation) starts partly fresh: "
         "the weights have no fitting proj_in.weight, proj_in.bias, focal_layers.2.0.weight for it"
     ]
+
+
+# Saved when the class was defined in yolo_focal/focal.py: a module, an input and what the module made of it.
+BEFORE_REGROUPING = Path(__file__).with_name("module_before_regrouping.torch")
+
+
+def test_a_checkpoint_made_before_the_package_had_folders_loads() -> None:
+    saved = torch.load(BEFORE_REGROUPING, weights_only=False)
+    assert type(saved["module"]) is FocalModulation
+    torch.testing.assert_close(saved["module"](saved["input"]), saved["output"])
+
+
+def test_it_loads_in_restricted_mode() -> None:
+    from yolo_focal.hook import registry  # noqa: F401  importing it allows the class
+
+    parts = [nn.Conv2d, nn.ModuleList, nn.Sequential, nn.GELU, nn.Dropout]
+    with torch.serialization.safe_globals(parts):
+        saved = torch.load(BEFORE_REGROUPING, weights_only=True)
+    assert type(saved["module"]) is FocalModulation
+
+
+def test_a_pickle_names_the_class_by_its_public_path() -> None:
+    assert FocalModulation.__module__ == "yolo_focal.focal"
+    assert b"yolo_focal.focal.modulation" not in pickle.dumps(FocalModulation(8))

@@ -1,4 +1,4 @@
-"""FocalModulation held against two independent implementations: timm's and Hugging Face transformers'."""
+"""FocalModulation compared with two independent implementations: timm's and Hugging Face transformers'."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from transformers import FocalNetConfig
 from transformers.models.focalnet.modeling_focalnet import FocalNetModulation
 
-from yolo_focal import FocalModulation, cpu
+from yolo_focal import FocalModulation
+from yolo_focal.focal import cpu
 
 CONFIGS = st.fixed_dictionaries(
     {
@@ -110,7 +111,7 @@ def test_equals_its_peers(
     batch, height, width = shape
     x = torch.randn(batch, config["dim"], height, width, dtype=dtype)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cpu, "_FEWEST", 1 + seed % 2 * 2**40)  # by both ways that the CPU has
+        patch.setattr(cpu, "_MIN_ELEMENTS", 1 + seed % 2 * 2**40)  # the CPU implementation and the plain operations
         our_out, our_gradients = run(ours, x)
     their_out, their_gradients = run(theirs, x)
     close(our_out, their_out, forward)

@@ -5,22 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import python
+from stability import CHECK
+from support import python
 
 TRAIN = """
 from ultralytics import YOLO
-
-steps = 0
-
-
-def check(trainer):
-    global steps
-    steps += 1
-    assert trainer.loss.isfinite().all(), f"loss at step {steps}"
-    for what, model in (("weights", trainer.model), ("EMA", trainer.ema.ema)):
-        for name, tensor in model.state_dict().items():
-            assert tensor.isfinite().all(), f"{what} at step {steps}: {name}"
-
 
 def autocast(trainer):
     # Ultralytics itself switches it on for CUDA only. On the CPU its type is bfloat16.
@@ -47,4 +36,4 @@ print("steps:", steps, *types)
 @pytest.mark.slow
 @pytest.mark.parametrize(("autocast", "dtype"), [(False, "torch.float32"), (True, "torch.bfloat16")])
 def test_nothing_becomes_infinite_at_ten_times_the_learning_rate(autocast: bool, dtype: str, tmp_path: Path) -> None:
-    assert f"steps: 300 {dtype}" in python(f"AUTOCAST = {autocast}\n{TRAIN}", tmp_path)
+    assert f"steps: 300 {dtype}" in python(f"AUTOCAST = {autocast}\n{CHECK}{TRAIN}", tmp_path)
