@@ -1,7 +1,7 @@
-"""FocalModulation for Ultralytics YOLO, and a hook that makes the stock `yolo` command know it.
+"""FocalModulation for Ultralytics YOLO, with a hook that registers it in the stock `yolo` command.
 
-Importing this package imports neither torch nor ultralytics: it arms the hook that patches Ultralytics' model parser
-as soon as Ultralytics itself is imported (at once where it already is).
+Importing this package imports neither torch nor ultralytics. It arms the hook, which patches Ultralytics' model parser
+when Ultralytics is imported, or immediately if it is already imported.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from yolo_focal import _startup
 if TYPE_CHECKING:
     from yolo_focal.comparison.compare import compare
     from yolo_focal.errors import ConfigError, UnsupportedUltralyticsError, YoloFocalError
-    from yolo_focal.focal import FocalModulation
-    from yolo_focal.parser import activate, deactivate, is_active
-    from yolo_focal.registry import Scaling, register
-    from yolo_focal.visualizer import visualize
+    from yolo_focal.focal import C2Focal, FocalModulation
+    from yolo_focal.hook.parser import activate, deactivate, is_active
+    from yolo_focal.hook.registry import Scaling, register
+    from yolo_focal.visualization.visualizer import visualize
 
 __version__: str
 __all__ = [
+    "C2Focal",
     "ConfigError",
     "FocalModulation",
     "Scaling",
@@ -35,29 +36,32 @@ __all__ = [
     "visualize",
 ]
 
-_HOME = {
+_MODULES = {
+    "C2Focal": "focal",
     "ConfigError": "errors",
     "FocalModulation": "focal",
-    "Scaling": "registry",
+    "Scaling": "hook.registry",
     "UnsupportedUltralyticsError": "errors",
     "YoloFocalError": "errors",
-    "activate": "parser",
+    "activate": "hook.parser",
     "compare": "comparison.compare",
-    "deactivate": "parser",
-    "is_active": "parser",
-    "register": "registry",
-    "visualize": "visualizer",
+    "deactivate": "hook.parser",
+    "is_active": "hook.parser",
+    "register": "hook.registry",
+    "visualize": "visualization.visualizer",
 }
 
 
-def __getattr__(name: str) -> Any:  # PEP 562: what needs torch is imported when it is first asked for
-    if name in _HOME:
-        return getattr(importlib.import_module(f"yolo_focal.{_HOME[name]}"), name)
-    if name == "__version__":
-        from importlib.metadata import version
+if not TYPE_CHECKING:  # a type checker must not take every name for one that there is
 
-        return version("yolo-focal")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> Any:  # PEP 562: modules that need torch are imported on first access
+        if name in _MODULES:
+            return getattr(importlib.import_module(f"yolo_focal.{_MODULES[name]}"), name)
+        if name == "__version__":
+            from importlib.metadata import version
+
+            return version("yolo-focal")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 import ultralytics
-from conftest import REPO, python
+from support import REPO, python
 from torch import nn
 from ultralytics import YOLO
 
-from yolo_focal import FocalModulation, configs
+from yolo_focal import FocalModulation
+from yolo_focal.hook import configs
 
-WIDTHS = {"n": 256, "s": 512, "m": 576, "l": 512, "x": 640}  # of row 8, which row 9 takes over
+CHANNELS = {"n": 256, "s": 512, "m": 576, "l": 512, "x": 640}  # of the outputs of rows 8 and 9
 
 
 def sppf_parameters(c: int) -> int:
@@ -34,18 +35,18 @@ def size(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
-@pytest.mark.parametrize("scale", WIDTHS)
+@pytest.mark.parametrize("scale", CHANNELS)
 def test_only_sppf_is_replaced(scale: str) -> None:
     stock, focal = YOLO(f"yolov8{scale}.yaml").model, YOLO(f"yolov8{scale}-focal.yaml").model
-    width = WIDTHS[scale]
-    assert size(focal) == size(stock) - sppf_parameters(width) + focal_parameters(width)
+    channels = CHANNELS[scale]
+    assert size(focal) == size(stock) - sppf_parameters(channels) + focal_parameters(channels)
     assert len(stock.model) == len(focal.model)
     for theirs, ours in zip(stock.model, focal.model):
         assert (theirs.i, theirs.f) == (ours.i, ours.f)
         if ours.i == 9:
             assert theirs.type.endswith(".SPPF")
             assert type(ours) is FocalModulation
-            assert ours.dim == width
+            assert ours.dim == channels
         else:
             assert theirs.type == ours.type
             assert {k: v.shape for k, v in theirs.state_dict().items()} == {
@@ -75,7 +76,7 @@ def test_a_path_is_found_whatever_its_folders_are_called(tmp_path: Path, folder:
             (there / "yolov8-focal.yaml").write_text(text.replace("FocalModulation, []", "FocalModulation, [0.5]"))
     model = YOLO(str(here / "yolov8m-focal.yaml")).model
     assert model.yaml["scale"] == "m"
-    assert model.model[9].dim == WIDTHS["m"]
+    assert model.model[9].dim == CHANNELS["m"]
     assert model.model[9].proj_drop.p == 0
 
 
@@ -87,7 +88,7 @@ def test_a_file_of_the_users_own_comes_first(tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize(
-    ("wanted", "found"),
+    ("name", "packaged"),
     [
         ("yolov8n-focal.yaml", "yolov8-focal.yaml"),
         ("yolov8-focal.yaml", "yolov8-focal.yaml"),
@@ -99,9 +100,9 @@ def test_a_file_of_the_users_own_comes_first(tmp_path: Path, monkeypatch: pytest
         ("no-such.yaml", None),
     ],
 )
-def test_what_a_name_means(wanted: str, found: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_name_means(name: str, packaged: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert configs.find(wanted) == (found and configs.folder() / found)
+    assert configs.find(name) == (packaged and configs.folder() / packaged)
 
 
 def test_a_missing_config_is_reported_by_ultralytics_as_before(tmp_path: Path) -> None:
@@ -129,6 +130,7 @@ print(json.dumps([yolo_focal.is_active(), counts]))
 """
 
 
+@pytest.mark.slow
 def test_every_config_of_ultralytics_builds_as_before(tmp_path: Path) -> None:
     off = json.loads(python(COUNT, tmp_path, YOLO_FOCAL_AUTOLOAD="0").splitlines()[-1])
     on = json.loads(python(COUNT, tmp_path).splitlines()[-1])
@@ -142,6 +144,6 @@ def test_every_config_of_ultralytics_builds_as_before(tmp_path: Path) -> None:
 def test_without_a_checkout_the_packaged_copy_is_read(tmp_path: Path) -> None:
     shutil.copytree(REPO / "yolo_focal", tmp_path / "yolo_focal", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(REPO / "cfg", tmp_path / "yolo_focal" / "cfg")
-    code = "from yolo_focal import configs; print(configs.find('yolov8n-focal.yaml'))"
+    code = "from yolo_focal.hook import configs; print(configs.find('yolov8n-focal.yaml'))"
     expected = tmp_path / "yolo_focal" / "cfg" / "yolov8-focal.yaml"
     assert python(code, tmp_path).strip() == str(expected)

@@ -94,8 +94,8 @@ def test_the_patched_function_has_the_source_lines_of_the_original() -> None:
     yolo_focal.deactivate()
     original = tasks.parse_model.__code__
     assert patched is not original
-    for of in ("co_filename", "co_firstlineno", "co_name", "co_argcount", "co_freevars", "co_flags"):
-        assert getattr(patched, of) == getattr(original, of)
+    for attribute in ("co_filename", "co_firstlineno", "co_name", "co_argcount", "co_freevars", "co_flags"):
+        assert getattr(patched, attribute) == getattr(original, attribute)
     lines = [{line for _, line in dis.findlinestarts(code)} for code in (original, patched)]
     assert lines[0] == lines[1]
     assert inspect.getsource(tasks.parse_model) == source
@@ -123,6 +123,7 @@ def test_a_breakpoint_in_the_parser_is_reached() -> None:
     assert "Upsample" in debugger.hits
 
 
+@pytest.mark.slow
 def test_several_threads_at_once() -> None:
     errors: list[BaseException] = []
     start = threading.Barrier(8)
@@ -183,6 +184,7 @@ def test_a_class_of_that_name_that_ultralytics_has_already_is_left_alone() -> No
 TINY = {"nc": 3, "backbone": [[-1, 1, "Conv", [16, 3, 2]], [-1, 1, "FocalModulation", []]], "head": []}
 
 
+@pytest.mark.slow
 def test_threads_that_activate_build_and_deactivate() -> None:
     outcomes: list[str] = []
     start = threading.Barrier(8)

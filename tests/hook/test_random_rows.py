@@ -1,4 +1,4 @@
-"""Random registrations and rows: each builds a model that runs and is as wide as it should be, or is refused."""
+"""Random registrations and rows: each builds a model that runs and has the right channels, or is refused."""
 
 from __future__ import annotations
 
@@ -14,25 +14,27 @@ from torch import nn
 from ultralytics.nn import tasks
 
 import yolo_focal
-from yolo_focal import ConfigError, parser, registry
+from yolo_focal import ConfigError
+from yolo_focal.hook import parser, registry
 
 
-def module(widths: int, options: int, several: bool) -> type[nn.Module]:
+def module(leading: int, options: int, several: bool) -> type[nn.Module]:
     """Make a class whose constructor takes `(dim)`, `(c1, c2)` or `(c1, c2, n)`, and then some options."""
 
     class Made(nn.Module):
-        def __init__(self, *given: Any) -> None:
+        def __init__(self, *arguments: Any) -> None:
             super().__init__()
-            c1, c2 = given[0], given[min(1, widths - 1)]
+            c1, c2 = arguments[0], arguments[min(1, leading - 1)]
             self.c2 = c2
             self.convs = nn.ModuleList(nn.Conv2d(c, c2, 1) for c in (c1 if several else [c1]))
-            self.n = given[2] if widths == 3 else 1
+            self.n = arguments[2] if leading == 3 else 1
 
         def forward(self, x: Any) -> torch.Tensor:
-            return torch.stack([conv(one) for conv, one in zip(self.convs, x if isinstance(x, list) else [x])]).sum(0)
+            inputs = x if isinstance(x, list) else [x]
+            return torch.stack([conv(tensor) for conv, tensor in zip(self.convs, inputs)]).sum(0)
 
-    names = [*("c1", "c2", "n")[:widths], *("alpha", "beta", "gamma")[:options]]
-    defaults = ", ".join(names[:widths] + [f"{name}=1" for name in names[widths:]])
+    names = [*("c1", "c2", "n")[:leading], *("alpha", "beta", "gamma")[:options]]
+    defaults = ", ".join(names[:leading] + [f"{name}=1" for name in names[leading:]])
     namespace: dict[str, Any] = {"Made": Made}
     exec(  # a signature is what is drawn here
         f"class Random(Made):\n    def __init__(self, {defaults}):\n        Made.__init__(self, {', '.join(names)})",
@@ -43,16 +45,16 @@ def module(widths: int, options: int, several: bool) -> type[nn.Module]:
 
 
 def fuse(channels: Any, args: list[Any], scaling: registry.Scaling) -> tuple[int, list[Any]]:
-    """Let a row that reads several layers give its width first."""
+    """Apply the rule of a row that reads several layers and has its output channels as the first argument."""
     several = channels if isinstance(channels, list) else [channels]
     return scaling.channels(args[0]), [several, scaling.channels(args[0]), *args[1:]]
 
 
 KINDS: dict[str, dict[str, Any]] = {
-    "same": {"widths": 1, "register": {}},
-    "scaled": {"widths": 2, "register": {"channels": "scaled"}},
-    "repeats": {"widths": 3, "register": {"channels": "scaled", "repeats": True}},
-    "rule": {"widths": 2, "register": {"channels": fuse}},
+    "same": {"leading": 1, "register": {}},
+    "scaled": {"leading": 2, "register": {"channels": "scaled"}},
+    "repeats": {"leading": 3, "register": {"channels": "scaled", "repeats": True}},
+    "rule": {"leading": 2, "register": {"channels": fuse}},
 }
 scalars = (
     st.none() | st.booleans() | st.integers(-2, 300) | st.floats(-1, 2) | st.sampled_from(["nc", "x", "-1", "None"])
@@ -84,13 +86,13 @@ def cases(draw: Any) -> tuple[str, int, list[Any], list[float] | None]:
 
 
 def check(case: tuple[str, int, list[Any], list[float] | None]) -> str:
-    """Build a model with the row, run it, and compare all widths with what the rules say."""
+    """Build a model with the row, run it, and compare the channels of all layers with what the rules say."""
     kind, options, row, scale = case
     made = KINDS[kind]
-    cls = module(made["widths"], options, several=kind == "rule")
+    cls = module(made["leading"], options, several=kind == "rule")
     registry._modules.pop("Random", None)
     yolo_focal.register(cls, name="Random", **made["register"])
-    convs = [[-1, 1, "Conv", [width]] for width in (16, 24)]
+    convs = [[-1, 1, "Conv", [c]] for c in (16, 24)]
     config = {"nc": 3, "yaml_file": "random.yaml", "backbone": [*convs, row], "head": [[-1, 1, "Conv", [8]]]}
     if scale is not None:
         config |= {"scales": {"n": scale}, "scale": "n"}
@@ -100,12 +102,12 @@ def check(case: tuple[str, int, list[Any], list[float] | None]) -> str:
         assert re.match(r"random\.yaml, row 2 \(Random\): .", str(error)), error
         return "refused"
     depth, width, most = scale or (1.0, 1.0, math.inf)
-    widths = [tasks.make_divisible(min(c, most) * width, 8) for c in (16, 24)]
+    channels = [tasks.make_divisible(min(c, most) * width, 8) for c in (16, 24)]
     c2 = 3 if row[3][:1] in (["nc"], [3]) else row[3][0] if row[3] else None
     if kind == "same":
-        widths.append(widths[row[0]])
+        channels.append(channels[row[0]])
     else:
-        widths.append(c2 if c2 == 3 else tasks.make_divisible(min(c2, most) * width, 8))
+        channels.append(c2 if c2 == 3 else tasks.make_divisible(min(c2, most) * width, 8))
     outputs: list[torch.Tensor] = []
     x = torch.rand(1, 3, 4, 4)
     for layer in layers:
@@ -113,7 +115,7 @@ def check(case: tuple[str, int, list[Any], list[float] | None]) -> str:
         inputs = [outputs[index] if outputs else x for index in read]
         x = layer.eval()(inputs if isinstance(layer.f, list) else inputs[0])
         outputs.append(x)
-    assert [y.shape[1] for y in outputs[:3]] == widths
+    assert [y.shape[1] for y in outputs[:3]] == channels
     times = max(round(row[1] * depth), 1) if row[1] > 1 else row[1]
     if kind == "repeats":
         assert layers[2].n == times
@@ -122,19 +124,19 @@ def check(case: tuple[str, int, list[Any], list[float] | None]) -> str:
     return "built"
 
 
-@pytest.mark.parametrize("examples", [300, pytest.param(20_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("examples", [300, pytest.param(4_000, marks=pytest.mark.slow)])
 def test_random_rows(examples: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry.plugins, "pass_on", lambda _: None)
+    monkeypatch.setattr(registry, "_tell_children", lambda *_: None)
     parser.activate()
     outcomes: list[str] = []
 
     @settings(max_examples=examples, deadline=None, database=None, suppress_health_check=[*HealthCheck])
     @given(cases())
-    def one(case: tuple[str, int, list[Any], list[float] | None]) -> None:
+    def run(case: tuple[str, int, list[Any], list[float] | None]) -> None:
         outcomes.append(check(case))
 
     try:
-        one()
+        run()
     finally:
         registry._modules.pop("Random", None)
     assert min(outcomes.count("built"), outcomes.count("refused")) > examples / 5

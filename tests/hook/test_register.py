@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from collections.abc import Iterator
@@ -11,22 +10,27 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
-from conftest import REPO, python, run
-from conftest import YOLO as COMMAND_YOLO
+from blocks import BLOCKS, SEES, write
+from support import run
 from torch import nn
 from ultralytics import YOLO
 
 import yolo_focal
-from yolo_focal import ConfigError, plugins, registry
+from yolo_focal import ConfigError, environment
+from yolo_focal.collection import EMA
+from yolo_focal.hook import registry
+from yolo_focal.hook.holder import Holder
+
+BUILT_IN = list(registry.registered())
 
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Forget what a test registers."""
     before = dict(registry._modules)
-    monkeypatch.setenv(plugins.VARIABLE, "")
-    monkeypatch.setenv(plugins._FOLDERS, "")
+    monkeypatch.setenv(environment.MODULES, "")
+    for variable in (environment.FILES, environment.REGISTERED):
+        monkeypatch.setenv(variable, "")
     yield
     registry._modules.clear()
     registry._modules.update(before)
@@ -68,21 +72,12 @@ class Repeats(nn.Module):
 class Fuses(nn.Module):
     """Reads two layers."""
 
-    def __init__(self, widths: list[int], c2: int) -> None:
+    def __init__(self, channels: list[int], c2: int) -> None:
         super().__init__()
-        self.convs = nn.ModuleList(nn.Conv2d(width, c2, 1) for width in widths)
+        self.convs = nn.ModuleList(nn.Conv2d(c1, c2, 1) for c1 in channels)
 
     def forward(self, maps: list[torch.Tensor]) -> torch.Tensor:
         return torch.stack([conv(x) for conv, x in zip(self.convs, maps)]).sum(0)
-
-
-def write(folder: Path, row: list[Any], **top: Any) -> Path:
-    """Write a model whose row 2 is `row`, behind rows of 16 and 24 channels, and whose row 3 reads it."""
-    file = folder / "tiny.yaml"
-    rows = [[-1, 1, "Conv", [16, 3, 2]], [-1, 1, "Conv", [24, 3, 1]], row, [-1, 1, "Conv", [8]]]
-    head = [[-1, 1, "Classify", ["nc"]]]
-    file.write_text(yaml.safe_dump({"nc": 3, **top, "backbone": rows, "head": head}))
-    return file
 
 
 def build(file: Path) -> Any:
@@ -126,7 +121,7 @@ def test_repeats_go_to_the_constructor_or_stack_the_module(tmp_path: Path) -> No
     once = build(write(tmp_path, [-1, 6, "Repeats", [40, 3]], **SCALED))[2]
     assert type(once) is Repeats and len(once.convs) == 1 + 3  # the scale's depth is 0.5
     stacked = build(write(tmp_path, [-1, 6, "Keeps", []], **SCALED))[2]
-    assert [type(one) for one in stacked] == [Keeps] * 3
+    assert [type(layer) for layer in stacked] == [Keeps] * 3
 
 
 def test_a_rule_of_ones_own_reads_several_layers(tmp_path: Path) -> None:
@@ -137,19 +132,6 @@ def test_a_rule_of_ones_own_reads_several_layers(tmp_path: Path) -> None:
     yolo_focal.register(Fuses, channels=rule)
     layer = build(write(tmp_path, [[0, -1], 1, "Fuses", [40]], **SCALED))[2]
     assert [(conv.in_channels, conv.out_channels) for conv in layer.convs] == [(8, 24), (16, 24)]
-
-
-def attribute(name: str, kind: str) -> type[nn.Module]:
-    """Make a module that has something by a name."""
-
-    def __init__(self: Any, dim: int) -> None:  # noqa: N807
-        nn.Module.__init__(self)
-        if kind == "buffer":
-            self.register_buffer(name, torch.ones(dim))
-        else:
-            setattr(self, name, nn.Identity() if kind == "module" else nn.Parameter(torch.ones(dim)))
-
-    return type("Bad", (nn.Module,), {"__init__": __init__})
 
 
 def rule_that(returns: object) -> Any:
@@ -163,58 +145,59 @@ def rule_that(returns: object) -> Any:
     return rule
 
 
-RULE = "return the row's channels, a whole number, and the constructor's arguments, a list"
-RESERVED = "and Ultralytics sets i, f, type, np on every layer; give it another name"
+LINE = next(n for n, line in enumerate(Path(__file__).read_text("utf-8").splitlines(), 1) if "raise returns" in line)
+RULE = "return the row's channels, an integer, and the constructor's arguments, a list"
 
 
 @pytest.mark.parametrize(
     ("cls", "options", "row", "message"),
     [
-        (Keeps, {}, [[0, 1], 1, "Keeps", []], "from=[0, 1]: it reads one layer; write one number, such as -1"),
+        (Keeps, {}, [[0, 1], 1, "Keeps", []], "from=[0, 1]: it reads one layer; write one index, such as -1"),
         (
             Fuses,
             {"channels": rule_that((8, []))},
             [[], 1, "Fuses", []],
-            "from=[]: write the numbers of the layers that it reads, such as [-1, 6]",
+            "from=[]: write the indices of the layers that it reads, such as [-1, 6]",
         ),
         (
             Fuses,
             {"channels": rule_that((8, []))},
             [[-1, "x"], 1, "Fuses", []],
-            "from=[-1, 'x']: write numbers of layers",
+            "from=[-1, 'x']: write layer indices",
         ),
         (Keeps, {}, [5, 1, "Keeps", []], "from=5: there is no such layer before it; write -1 for the previous one"),
         (Keeps, {}, [-1, 1, "Keeps", [3, 4]], "2 arguments [3, 4]: write at most 1, in the order k"),
         (Keeps, {}, [-1, 1, "Keeps", [{"kk": 3}]], "unknown argument kk=3: write k"),
         (Keeps, {}, [-1, 1, "Keeps", [3, {"k": 3}]], "k is given twice, as 3 and as 3: write it once"),
-        (Keeps, {}, [-1, 0, "Keeps", []], "repeats=0: write a whole number from 1 on"),
-        (Keeps, {}, [-1, "two", "Keeps", []], "repeats='two': write a whole number from 1 on"),
+        (Keeps, {}, [-1, 0, "Keeps", []], "repeats=0: write an integer of at least 1"),
+        (Keeps, {}, [-1, "two", "Keeps", []], "repeats='two': write an integer of at least 1"),
         (Keeps, {}, [-1, 1, "Keeps", 3], "arguments 3: write a list, such as []"),
         (Keeps, {}, [-1, 1, "Keeps"], "[-1, 1, 'Keeps']: write four parts, [from, repeats, module, arguments]"),
-        (Scales, {"channels": "scaled"}, [-1, 1, "Scales", []], "arguments []: write its width first, such as [256]"),
+        (
+            Scales,
+            {"channels": "scaled"},
+            [-1, 1, "Scales", []],
+            "arguments []: write its output channels first, such as [256]",
+        ),
         (
             Scales,
             {"channels": "scaled"},
             [-1, 1, "Scales", [0.5]],
-            "arguments [0.5]: write its width first, such as [256]",
+            "arguments [0.5]: write its output channels first, such as [256]",
         ),
         (
             Scales,
             {"channels": "scaled"},
             [-1, 2, "Scales", [40]],
-            "repeats=2: it makes 40 channels of 24 and cannot follow itself; write 1",
+            "repeats=2: it has 24 input and 40 output channels and cannot be stacked; write 1",
         ),
-        (attribute("f", "module"), {}, [-1, 1, "Bad", []], f"it has a module called f, {RESERVED}"),
-        (attribute("np", "parameter"), {}, [-1, 1, "Bad", []], f"it has a parameter called np, {RESERVED}"),
-        (attribute("type", "module"), {}, [-1, 1, "Bad", []], f"it has a module called type, {RESERVED}"),
-        (attribute("i", "buffer"), {}, [-1, 1, "Bad", []], f"it has a buffer called i, {RESERVED}"),
         (Keeps, {"channels": rule_that(7)}, [-1, 1, "Keeps", []], f"its channel rule returned 7; {RULE}"),
         (Keeps, {"channels": rule_that((0, []))}, [-1, 1, "Keeps", []], f"its channel rule returned (0, []); {RULE}"),
         (
             Keeps,
             {"channels": rule_that(IndexError("out of range"))},
             [-1, 1, "Keeps", []],
-            "its channel rule raised IndexError('out of range')",
+            f"its channel rule raised IndexError: out of range ({__file__}, line {LINE}: raise returns)",
         ),
     ],
 )
@@ -287,12 +270,59 @@ def test_a_wrong_registration_is_refused(cls: Any, options: dict[str, Any], mess
     with pytest.raises(ConfigError) as caught:
         yolo_focal.register(cls, **options)
     assert str(caught.value) == message
-    assert list(registry.registered()) == ["FocalModulation"]
+    assert list(registry.registered()) == BUILT_IN
+
+
+@pytest.mark.parametrize("name", ["EMA", "C2Focal"])
+def test_a_module_of_the_users_own_replaces_one_of_this_package(name: str, tmp_path: Path) -> None:
+    file = write(tmp_path, [-1, 1, name, []])
+    assert type(build(file)[2]).__module__.startswith("yolo_focal.")
+    yolo_focal.register(Keeps, name=name)
+    assert type(build(file)[2]) is Keeps
+    with pytest.raises(ConfigError) as caught:  # the user's own is not replaced silently
+        yolo_focal.register(Scales, name=name, channels="scaled")
+    assert str(caught.value) == f"register {name}: {__name__}.Keeps has that name already; write name= with another"
+
+
+@pytest.mark.slow
+def test_a_child_process_replaces_it_too(tmp_path: Path) -> None:
+    (tmp_path / "my_blocks.py").write_text(BLOCKS.replace("@yolo_focal.register", '@yolo_focal.register(name="EMA")'))
+    write(tmp_path, [-1, 1, "EMA", []])
+    code = f"""
+import subprocess, sys, my_blocks
+subprocess.run([sys.executable, "-c", {SEES!r}], check=True)
+"""
+    assert run(sys.executable, "-c", code, cwd=tmp_path).stdout.splitlines()[-1] == "Twice"
+
+
+def test_a_module_of_ultralytics_is_preferred_to_one_of_this_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ultralytics.nn import tasks
+
+    monkeypatch.setattr(tasks, "EMA", nn.Identity, raising=False)  # as in a fork
+    assert type(build(write(tmp_path, [-1, 1, "EMA", []]))[2]) is nn.Identity
+    yolo_focal.register(EMA)  # it is ours, and changes nothing
+    assert type(build(write(tmp_path, [-1, 1, "EMA", []]))[2]) is nn.Identity
+    with pytest.raises(ConfigError) as caught:
+        yolo_focal.register(Keeps, name="EMA")
+    assert str(caught.value) == (
+        "register EMA: Ultralytics has that name already; write name= with another, or override=True"
+    )
 
 
 def test_a_name_can_be_taken_from_ultralytics(tmp_path: Path) -> None:
     yolo_focal.register(Scales, name="SPPF", channels="scaled", override=True)
     assert type(build(write(tmp_path, [-1, 1, "SPPF", [40]]))[2]) is Scales
+
+
+@pytest.mark.parametrize("name", ["FocalStage", "Classifier"])
+def test_a_module_of_the_users_own_takes_precedence_over_the_packages_of_that_name(name: str, tmp_path: Path) -> None:
+    yolo_focal.register(Keeps, name=name)
+    assert type(build(write(tmp_path, [-1, 1, name, []]))[2]) is Keeps
+    with pytest.raises(ConfigError) as caught:
+        yolo_focal.register(Scales, name=name)
+    assert str(caught.value) == f"register {name}: {__name__}.Keeps has that name already; write name= with another"
 
 
 def test_the_same_name_twice_is_refused_unless_it_is_the_same_class() -> None:
@@ -305,118 +335,192 @@ def test_the_same_name_twice_is_refused_unless_it_is_the_same_class() -> None:
     assert str(caught.value) == f"register Keeps: {__name__}.Keeps has that name already; write name= with another"
 
 
-def test_an_unknown_name_says_what_is_registered(tmp_path: Path) -> None:
+def test_an_unknown_name_says_what_is_registered_and_what_is_meant(tmp_path: Path) -> None:
     yolo_focal.register(Keeps)
+    file = write(tmp_path, [-1, 1, "Keep", []])
     with pytest.raises(KeyError) as caught:
-        YOLO(str(write(tmp_path, [-1, 1, "Keep", []])))
-    assert caught.value.args[0] == (
-        "Keep: neither Ultralytics nor a registered module has this name (registered: FocalModulation, Keeps); modules "
-        "of your own are registered by the files that YOLO_FOCAL_MODULES names"
+        YOLO(str(file))
+    assert isinstance(caught.value, ConfigError)
+    assert str(caught.value) == (
+        f"{file}, row 2: there is no module called Keep; did you mean Keeps? (registered: "
+        f"{', '.join([*BUILT_IN, 'Keeps'])}). A module of your own is registered by a file: "
+        "YOLO_FOCAL_MODULES=my_blocks.py"
     )
 
 
-BLOCKS = """
-import yolo_focal
-from torch import nn
+class Named(nn.Module):
+    """Stands for a head of Ultralytics' that a user's head inherits from."""
 
-@yolo_focal.register
-class Twice(nn.Module):
-    def __init__(self, dim):
+    __module__ = "ultralytics.nn.modules.head"
+
+
+class Head(Named):
+    """Uses a name that Ultralytics sets."""
+
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(dim, dim, 1)
-
-    def forward(self, x):
-        return 2 * self.conv(x)
-"""
-SEES = "from ultralytics import YOLO; print(type(YOLO('tiny.yaml').model.model[2]).__name__)"
+        self.f = channels
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A folder with a module of the user's own and a model that has it."""
-    (tmp_path / "my_blocks.py").write_text(BLOCKS)
-    write(tmp_path, [-1, 1, "Twice", []])
-    return tmp_path
-
-
-def test_the_environment_names_files_of_modules(folder: Path) -> None:
-    (folder / "other").mkdir()
-    (folder / "other" / "package.py").write_text(BLOCKS.replace("Twice", "Thrice"))
-    names = {plugins.VARIABLE: "my_blocks, other.package"}
-    out = run(COMMAND_YOLO, "export", "model=tiny.yaml", "imgsz=64", cwd=folder, **names).stdout
-    assert "export success" in out
-    code = "import ultralytics.nn.tasks, yolo_focal.registry as r; print(list(r.registered()))"
-    assert python(code, folder, **names).splitlines()[-1] == "['FocalModulation', 'Twice', 'Thrice']"
-
-
-def test_the_readme_is_right(tmp_path: Path) -> None:
-    section = (REPO / "README.md").read_text(encoding="utf-8").partition("## Modules of your own")[2]
-    block, rule = re.findall(r"```python\n(.*?)```", section, re.DOTALL)[:2]
-    (tmp_path / "my_blocks.py").write_text(
-        f"{block}\n\n{rule}\nyolo_focal.register(nn.Conv2d, name='Wide', channels=rule)"
+def test_a_head_that_would_be_held_is_refused(tmp_path: Path) -> None:
+    yolo_focal.register(Head)
+    file = write(tmp_path, [-1, 1, "Head", []])
+    with pytest.raises(ConfigError) as caught:
+        YOLO(str(file))
+    assert str(caught.value) == (
+        f"{file}, row 2 (Head): Head has an attribute called f or i or np or type, which are Ultralytics' own on a "
+        "head: rename it in the class"
     )
-    for row, built in (([-1, 1, "Residual", [5]], "Residual"), ([-1, 1, "Wide", [40, 1]], "Conv2d")):
-        write(tmp_path, row)
-        assert python(SEES, tmp_path, **{plugins.VARIABLE: "my_blocks"}).splitlines()[-1] == built
 
 
-def test_child_processes_inherit_what_was_registered(folder: Path) -> None:
-    (folder / "elsewhere").mkdir()
-    (folder / "elsewhere" / "tiny.yaml").write_text((folder / "tiny.yaml").read_text())
-    child = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {SEES!r}], cwd='elsewhere', check=True)"
-    assert python(f"import my_blocks; {child}", folder).splitlines()[-1] == "Twice"
-    assert python(f"{SEES}; {child}", folder, **{plugins.VARIABLE: "my_blocks"}).splitlines()[-1] == "Twice"
+def test_a_class_inside_a_function_is_refused() -> None:
+    class Local(nn.Module):
+        def __init__(self, *_: int) -> None:
+            super().__init__()
+
+    with pytest.raises(ConfigError) as caught:
+        yolo_focal.register(Local)
+    assert str(caught.value) == (
+        "register Local: it is defined inside the function test_a_class_inside_a_function_is_refused, and a checkpoint "
+        "names a class by its file alone; define it at the top of the file"
+    )
 
 
-def test_an_entry_point_is_enough(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    installed = tmp_path_factory.mktemp("installed")
-    (installed / "twice_blocks.py").write_text(BLOCKS)
-    info = installed / "twice-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: twice\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[yolo_focal.modules]\nany = twice_blocks\n")
-    (folder / "my_blocks.py").unlink()
-    assert python(SEES, folder, PYTHONPATH=os.pathsep.join([str(installed), *sys.path])).splitlines()[-1] == "Twice"
+class Picky(nn.Module):
+    """Raises what a constructor may raise."""
+
+    def __init__(self, dim: int, kind: str) -> None:
+        super().__init__()
+        if kind == "bare":
+            raise AssertionError
+        if kind == "key":
+            self.size = {"a": 1}["b"]
+        self.conv = nn.Conv2d(dim, dim, 1, groups=7)
+
+
+def line_of(text: str) -> str:
+    """Return how a line of this file is named in a message."""
+    lines = Path(__file__).read_text(encoding="utf-8").splitlines()
+    number = next(n for n, line in enumerate(lines, 1) if line.strip() == text)
+    return f"({__file__}, line {number}: {text})"
 
 
 @pytest.mark.parametrize(
-    ("text", "why"),
+    ("kind", "error", "line"),
     [
-        (None, "ModuleNotFoundError: No module named 'my_blocks'"),
-        ("import nothing_at_all", "ModuleNotFoundError: No module named 'nothing_at_all'"),
-        ("raise SystemExit('usage')", "SystemExit: usage"),
+        ("bare", "AssertionError", "raise AssertionError"),
+        ("key", "KeyError: 'b'", 'self.size = {"a": 1}["b"]'),
         (
-            BLOCKS.replace("Twice", "SPPF"),
-            "ConfigError: register SPPF: Ultralytics has that name already; write name= with another, or override=True",
+            "torch",
+            "ValueError: in_channels must be divisible by groups",
+            "self.conv = nn.Conv2d(dim, dim, 1, groups=7)",
         ),
     ],
 )
-def test_a_file_that_cannot_be_imported_is_a_line_and_the_rest_works(
-    text: str | None, why: str, tmp_path: Path
-) -> None:
-    if text is not None:
-        (tmp_path / "my_blocks.py").write_text(text)
-    code = "from ultralytics import YOLO; YOLO('yolov8n-focal.yaml'); print('built')"
-    lines = python(code, tmp_path, **{plugins.VARIABLE: "my_blocks"}).splitlines()
-    lines = [line for line in lines if "YOLO_FOCAL" in line or line == "built"]
-    assert lines == [f"yolo-focal: YOLO_FOCAL_MODULES: my_blocks cannot be imported: {why}", "built"]
+def test_a_constructors_error_is_shown_with_its_type_and_line(kind: str, error: str, line: str, tmp_path: Path) -> None:
+    yolo_focal.register(Picky)
+    file = write(tmp_path, [-1, 1, "Picky", [kind]])
+    with pytest.raises(ConfigError) as caught:
+        YOLO(str(file))
+    assert str(caught.value) == f"{file}, row 2 (Picky): {error} {line_of(line)}"
 
 
-def test_what_is_registered_in_main_gives_a_warning(folder: Path) -> None:
-    (folder / "train.py").write_text(BLOCKS)
-    out = run(sys.executable, "train.py", cwd=folder).stdout
+def test_a_missing_argument_is_named(tmp_path: Path) -> None:
+    yolo_focal.register(Picky)
+    file = write(tmp_path, [-1, 1, "Picky", []])
+    with pytest.raises(ConfigError) as caught:
+        YOLO(str(file))
+    assert str(caught.value) == (
+        f"{file}, row 2 (Picky): Picky.__init__() missing 1 required positional argument: 'kind'"
+    )
+
+
+@pytest.mark.slow
+def test_what_is_registered_in_main_gives_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(BLOCKS)
+    out = run(sys.executable, "train.py", cwd=tmp_path).stdout
     assert re.fullmatch(
-        r".*train.py:5: UserWarning: register Twice: child processes and whoever loads a checkpoint do not know what "
-        r"is defined or registered in __main__; move it to a file of its own and name that in YOLO_FOCAL_MODULES\n"
+        r".*train.py:5: UserWarning: register Twice: what is defined in __main__ is not available in child processes "
+        r"or where a checkpoint is loaded; move it to a file of its own and name that in YOLO_FOCAL_MODULES\n"
         r"  @yolo_focal.register\n",
         out,
         re.DOTALL,
     )
-    (folder / "train.py").write_text("import my_blocks")
-    assert run(sys.executable, "train.py", cwd=folder).stdout == ""
+    (tmp_path / "my_blocks.py").write_text(BLOCKS)
+    (tmp_path / "train.py").write_text("import my_blocks")
+    assert run(sys.executable, "train.py", cwd=tmp_path).stdout == ""
 
 
 def test_a_registered_class_may_be_in_a_restricted_checkpoint() -> None:
     yolo_focal.register(Keeps)
     assert Keeps in torch.serialization.get_safe_globals()
-    assert os.environ[plugins.VARIABLE] == __name__
+
+
+class Attributes(nn.Module):
+    """Has all four attributes that Ultralytics sets on a layer, one of each kind, and uses them."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.f = nn.Conv2d(dim, dim, 1)
+        self.i = nn.Parameter(torch.ones(dim, 1, 1))
+        self.register_buffer("np", torch.ones(1))
+        self.type = "scaled"
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.f(x) * self.i * self.np * {"scaled": 2}[self.type]
+
+
+class ClassAttribute(nn.Module):
+    """Has such an attribute on its class."""
+
+    type = 0.5
+
+    def __init__(self, *_: int) -> None:
+        super().__init__()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.type
+
+
+class Method(nn.Module):
+    """Has such a method."""
+
+    def __init__(self, *_: int) -> None:
+        super().__init__()
+
+    def f(self, x: torch.Tensor) -> torch.Tensor:
+        return 0.5 * x
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.f(x)
+
+
+class Lazy(nn.Module):
+    """Sets such an attribute when it runs."""
+
+    def __init__(self, *_: int) -> None:
+        super().__init__()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.f = 0.5 * x
+        return self.f
+
+
+@pytest.mark.parametrize("cls", [Attributes, ClassAttribute, Method, Lazy])
+def test_attributes_that_ultralytics_sets_too_keep_their_values(cls: type, tmp_path: Path) -> None:
+    yolo_focal.register(cls)
+    layer = build(write(tmp_path, [0, 1, cls.__name__, []]))[2]
+    assert type(layer) is Holder and type(layer.module) is cls
+    assert (layer.i, layer.f, layer.type) == (2, 0, f"{__name__}.{cls.__name__}")
+    assert layer.np == sum(p.numel() for p in layer.parameters())
+    x = torch.randn(1, 16, 4, 4)
+    alone = cls(16)
+    alone.load_state_dict(layer.module.state_dict())
+    for _ in range(2):
+        torch.testing.assert_close(layer(x), alone(x))
+
+
+def test_other_modules_are_built_as_they_are(tmp_path: Path) -> None:
+    yolo_focal.register(Keeps)
+    assert type(build(write(tmp_path, [-1, 1, "Keeps", []]))[2]) is Keeps
+    assert type(YOLO("yolov8n-focal.yaml").model.model[9]).__name__ == "FocalModulation"

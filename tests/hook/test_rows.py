@@ -1,4 +1,4 @@
-"""Rows of a model YAML: what builds, and what is refused, in the words that a person reads."""
+"""Rows of a model YAML: the rows that build, and the messages for those that are refused."""
 
 from __future__ import annotations
 
@@ -52,24 +52,24 @@ def test_repeats_stack_the_module(tmp_path: Path) -> None:
 
 
 DROP = "write a number from 0 up to but not including 1, such as 0.1"
-WIDTH = "looks like a width: this layer keeps the width of its input, write []"
+CHANNELS = "looks like output channels: this layer has as many as its input, write []"
 ORDER = "proj_drop, focal_level, focal_window, focal_factor, use_postln"
 
 
 @pytest.mark.parametrize(
     ("args", "source", "message"),
     [
-        ([1024], -1, f"proj_drop=1024: {DROP}. 1024 {WIDTH}"),
-        ([1024, 5], -1, f"proj_drop=1024: {DROP}. 1024 {WIDTH}"),
+        ([1024], -1, f"proj_drop=1024: {DROP}. 1024 {CHANNELS}"),
+        ([1024, 5], -1, f"proj_drop=1024: {DROP}. 1024 {CHANNELS}"),
         ([1.5], -1, f"proj_drop=1.5: {DROP}"),
         (["half"], -1, f"proj_drop='half': {DROP}"),
         ([0.0, 2, 8], -1, "focal_window=8: a kernel must be odd; write 7 or 9"),
         ([{"focal_window": 8}], -1, "focal_window=8: a kernel must be odd; write 7 or 9"),
-        ([0.0, 0], -1, "focal_level=0: write a whole number of at least 1"),
-        ([{"focal_level": -1}], -1, "focal_level=-1: write a whole number of at least 1"),
-        ([{"focal_level": "two"}], -1, "focal_level='two': write a whole number of at least 1"),
-        ([0.0, "two"], -1, "focal_level='two': write a whole number of at least 1"),
-        ([{"focal_factor": -2}], -1, "focal_factor=-2: write a whole number of at least 0"),
+        ([0.0, 0], -1, "focal_level=0: write an integer of at least 1"),
+        ([{"focal_level": -1}], -1, "focal_level=-1: write an integer of at least 1"),
+        ([{"focal_level": "two"}], -1, "focal_level='two': write an integer of at least 1"),
+        ([0.0, "two"], -1, "focal_level='two': write an integer of at least 1"),
+        ([{"focal_factor": -2}], -1, "focal_factor=-2: write an integer of at least 0"),
         ([{"focal_levels": 3}], -1, "unknown argument focal_levels=3: write focal_level"),
         ([{"dim": 64}], -1, f"unknown argument dim=64: write one of {ORDER}, bias, normalize_modulator"),
         ([0.1, {"proj_drop": 0.2}], -1, "proj_drop is given twice, as 0.1 and as 0.2: write it once"),
@@ -78,10 +78,10 @@ ORDER = "proj_drop, focal_level, focal_window, focal_factor, use_postln"
             -1,
             f"6 arguments [0.0, 2, 7, 2, False, True]: write at most 5, in the order {ORDER}",
         ),
-        ([], [-1, 0], "from=[-1, 0]: it reads one layer; write one number, such as -1"),
-        ([], [-1], "from=[-1]: it reads one layer; write one number, such as -1"),
+        ([], [-1, 0], "from=[-1, 0]: it reads one layer; write one index, such as -1"),
+        ([], [-1], "from=[-1]: it reads one layer; write one index, such as -1"),
         ([], 7, "from=7: there is no such layer before it; write -1 for the previous one"),
-        ([], "x", "from='x': it reads one layer; write one number, such as -1"),
+        ([], "x", "from='x': it reads one layer; write one index, such as -1"),
     ],
 )
 def test_wrong_rows_are_refused(tmp_path: Path, args: list, source: object, message: str) -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 import ultralytics
-from conftest import YOLO, python, run
+from support import YOLO, further, python, run
 
-ACTIVE = "import yolo_focal.parser; print('active:', yolo_focal.parser.is_active())"
+ACTIVE = "import yolo_focal.hook.parser; print('active:', yolo_focal.hook.parser.is_active())"
 
 
 def test_importing_the_package_imports_nothing_heavy(tmp_path: Path) -> None:
@@ -25,7 +25,7 @@ def test_the_public_names_are_all_there(tmp_path: Path) -> None:
         "import yolo_focal; print([n for n in yolo_focal.__all__ if getattr(yolo_focal, n) is None], dir(yolo_focal))"
     )
     out = python(code, tmp_path)
-    assert out.startswith("[] ['ConfigError', 'FocalModulation'")
+    assert out.startswith("[] ['C2Focal', 'ConfigError', 'FocalModulation'")
     with pytest.raises(AttributeError, match="module 'yolo_focal' has no attribute 'nothing'"):
         __import__("yolo_focal").nothing  # noqa: B018
 
@@ -33,14 +33,16 @@ def test_the_public_names_are_all_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "first",
     [
-        "import ultralytics",
         "from ultralytics import YOLO",
-        "import ultralytics.nn.tasks",
         "import torch, ultralytics.nn.modules, ultralytics.nn.tasks",
-        "from ultralytics.nn import tasks",
         "import yolo_focal, ultralytics.nn.tasks",
-        "import yolo_focal.focal",
-        "import ultralytics.engine.trainer, yolo_focal",
+        *further(
+            "import ultralytics",
+            "import ultralytics.nn.tasks",
+            "from ultralytics.nn import tasks",
+            "import yolo_focal.focal",
+            "import ultralytics.engine.trainer, yolo_focal",
+        ),
     ],
 )
 def test_whatever_is_imported_first(first: str, tmp_path: Path) -> None:
@@ -54,14 +56,15 @@ def test_torch_names_the_hook_among_its_entry_points() -> None:
     assert ("yolo_focal", "yolo_focal._startup:arm") in {(p.name, p.value) for p in group}
 
 
+@pytest.mark.slow
 def test_switched_off_by_the_environment(tmp_path: Path) -> None:
     off = {"YOLO_FOCAL_AUTOLOAD": "0"}
     done = run(YOLO, "train", "model=yolov8n-focal.yaml", "data=shapes.yaml", cwd=tmp_path, check=False, **off)
     assert done.returncode != 0
     assert re.search(r"FileNotFoundError: 'yolov8n?-focal.yaml' does not exist", done.stdout)
     assert "yolo_focal" not in done.stdout
-    state = "import sys, ultralytics.nn.tasks; print([m for m in sys.modules if m.startswith('yolo_focal.')])"
-    assert python(state, tmp_path, **off).strip() == "['yolo_focal._startup']"
+    state = "import sys, ultralytics.nn.tasks; print(sorted(m for m in sys.modules if m.startswith('yolo_focal.')))"
+    assert python(state, tmp_path, **off).strip() == "['yolo_focal._startup', 'yolo_focal.environment']"
     assert python(f"import ultralytics.nn.tasks, yolo_focal; {ACTIVE}", tmp_path, **off).strip() == "active: False"
 
 

@@ -1,22 +1,27 @@
-"""Finds model and data YAML files: the packaged ones, and Ultralytics' own."""
+"""Lookup of model and data YAML files: the packaged ones and Ultralytics' own."""
 
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib.util
 import re
+import sys
 from pathlib import Path
+from typing import Any, Callable, NamedTuple
 
 from yolo_focal.errors import ConfigError
 
-_PACKAGE = Path(__file__).resolve().parent
+_PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def folder() -> Path:
     """Return the folder of the packaged configs: `cfg/` of the checkout, or the copy inside an installed wheel."""
-    checkout = _PACKAGE.parent / "cfg"
-    # The checkout's own folder comes first: an editable install also copies it, and that copy goes stale.
-    return checkout if (_PACKAGE.parent / "pyproject.toml").is_file() else _PACKAGE / "cfg"
+    project = _PACKAGE.parent / "pyproject.toml"
+    # The checkout's folder takes precedence: an editable install also copies it, and that copy becomes outdated.
+    if project.is_file() and re.search(r'^name = "yolo-focal"$', project.read_text("utf-8", "replace"), re.MULTILINE):
+        return _PACKAGE.parent / "cfg"
+    return _PACKAGE / "cfg"
 
 
 def without_scale(name: str) -> str:
@@ -25,16 +30,16 @@ def without_scale(name: str) -> str:
 
 
 def find(path: str | Path) -> Path | None:
-    """Find the config that a path means where there is no file of that very name.
+    """Find the config for a path that does not exist itself.
 
-    Looked for in this order: the same folder without the scale letter, then, for a bare name or one below `cfg/`, the
-    packaged configs with and without it.
+    Candidates, in this order: the file in the same folder without the scale letter; then, for a bare name or one below
+    `cfg/`, the packaged configs with and without the scale letter.
 
     Args:
-        path: What the user wrote, such as `yolov8n-focal.yaml` or `/data/run2n/cfg/yolov8n-focal.yaml`.
+        path: Path as the user wrote it, such as `yolov8n-focal.yaml` or `/data/run2n/cfg/yolov8n-focal.yaml`.
 
     Returns:
-        The file, or None where `path` itself exists or nothing fits.
+        The file, or None if `path` itself exists or no candidate does.
     """
     path = Path(path)
     if path.suffix not in {".yaml", ".yml"} or path.exists():
@@ -45,14 +50,35 @@ def find(path: str | Path) -> Path | None:
     return next((c for c in candidates if c.is_file()), None)
 
 
-def model(name: str) -> Path:
-    """Find the model YAML that a name means: a file, a packaged config, or one that Ultralytics ships.
+def found_early(check_file: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap Ultralytics' `check_file` so that it finds the packaged configs before the parser's patch does.
+
+    The `yolo` command reads the file of `cfg=` before it imports what that patch waits for. Once the patch is loaded,
+    it alone decides.
+    """
+
+    @functools.wraps(check_file)
+    def check(file: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return check_file(file, *args, **kwargs)
+        except FileNotFoundError:
+            packaged = None if "yolo_focal.hook.parser" in sys.modules else find(str(file))
+            if packaged is None:
+                raise
+            return str(packaged)
+
+    return check
+
+
+def model(name: str, argument: str = "model") -> Path:
+    """Find a model YAML: an existing file, a packaged config, or one of Ultralytics' own.
 
     Args:
-        name: A path or a bare name, with a scale letter or without, such as `yolo11n-seg.yaml`.
+        name: A path or a bare name, with or without a scale letter, such as `yolo11n-seg.yaml`.
+        argument: The argument that the user gave it in, for messages.
 
     Raises:
-        ConfigError: There is no such file; the message says which names come close.
+        ConfigError: There is no such file; the message lists similar names.
     """
     path = Path(name)
     if path.is_file():
@@ -60,12 +86,67 @@ def model(name: str) -> Path:
     packaged = find(name)
     if packaged is not None:
         return packaged
-    spec = importlib.util.find_spec("ultralytics")  # finds the folder without importing it
-    places = spec.submodule_search_locations if spec else None
-    shipped = {file.name: file for place in places or () for file in Path(place, "cfg", "models").rglob("*.yaml")}
+    shipped = _shipped()
     for candidate in (name, without_scale(name)):
         if candidate in shipped:
             return shipped[candidate]
-    close = difflib.get_close_matches(without_scale(path.name), shipped, n=3)
-    wanted = f"did you mean {', '.join(close)}?" if close else "write a path, or a name such as yolo11n-seg.yaml"
-    raise ConfigError(f"model={name}: there is no such model YAML; {wanted}")
+    hint = suggestion(name) or "write a path, or a name such as yolo11n-seg.yaml"
+    raise ConfigError(f"{argument}={name}: there is no such model YAML; {hint}")
+
+
+def suggestion(name: str | Path) -> str:
+    """Return "did you mean ...?" with the packaged configs and Ultralytics' that have a similar name, or "".
+
+    Args:
+        name: A path or a bare name of a file that does not exist; its scale letter is kept.
+    """
+    name = Path(name).name
+    letter = re.search(r"\d+([nslmx])", name)
+    known = [file.name for file in folder().glob("*.yaml")] + list(_shipped())
+    close = difflib.get_close_matches(without_scale(name), known, n=3, cutoff=0.75)
+    if letter is not None:
+        close = [re.sub(r"(\d+)", rf"\g<1>{letter[1]}", match, count=1) for match in close]
+    return f"did you mean {', '.join(close)}?" if close else ""
+
+
+class Derivation(NamedTuple):
+    """How the weights of a packaged model are made.
+
+    Attributes:
+        how: What they are made from, in words.
+        arguments: Those of `yolo-focal derive`, without `save=`.
+    """
+
+    how: str
+    arguments: str
+
+
+def derivation_of(name: str | Path) -> Derivation | None:
+    """Return how the weights of a packaged model are made, or None if it is not a packaged one.
+
+    Args:
+        name: A file's name with any suffix, such as `yolov8n-focal-seg.pt`.
+    """
+    stem = Path(name).stem
+    file = folder() / f"{without_scale(stem)}.yaml"
+    if not file.is_file():
+        return None
+    if "-focalnet" in stem:
+        arguments = f"model={stem}.yaml weights=focalnet_tiny_lrf.ms_in1k"
+        return Derivation("make it from published weights of FocalNet", arguments)
+    # The head of a packaged model's file names the command that has written it.
+    command = re.search(r"`yolo-focal derive model=\S+\.yaml([^`]*)`", file.read_text("utf-8"))
+    if not command:
+        return None
+    original = re.sub(r"-\w*focal", "", stem, count=1)
+    return Derivation(
+        f"weights of focal models are not published. Make them from {original}.pt or a checkpoint of yours",
+        f"model={original}.pt{command[1] or ' images=FOLDER'}",
+    )
+
+
+def _shipped() -> dict[str, Path]:
+    """Return Ultralytics' own model YAML files by name."""
+    spec = importlib.util.find_spec("ultralytics")  # finds the folder without importing it
+    folders = spec.submodule_search_locations if spec else None
+    return {file.name: file for place in folders or () for file in Path(place, "cfg", "models").rglob("*.yaml")}

@@ -1,6 +1,6 @@
-"""`yolo-focal doctor`: tells whether the stock `yolo` knows the registered modules, and what to do where it does not.
+"""`yolo-focal doctor`: checks whether the stock `yolo` command has the registered modules, and suggests a fix if not.
 
-`examine` starts the `yolo` command's own Python, where `report` tells what it knows.
+`examine` starts the interpreter of the `yolo` command, which calls `report` and prints its state as JSON.
 """
 
 from __future__ import annotations
@@ -10,23 +10,27 @@ import hashlib
 import inspect
 import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 from typing import Any
 
-from yolo_focal import _startup, plugins
+from yolo_focal import environment
 
-# What `yolo` does before it builds a model; only then may yolo_focal be imported, as that arms the hook.
+# Does what `yolo` does before it builds a model. yolo_focal is imported after the check, as that arms the hook.
 _PROBE = """
 import sys
+from ultralytics import YOLO
 import ultralytics.nn.tasks
-parser = sys.modules.get("yolo_focal.parser")
+parser = sys.modules.get("yolo_focal.hook.parser")
 active = parser is not None and parser.is_active()
 try:
-    from yolo_focal import doctor
+    from yolo_focal.hook import doctor
 except ImportError:
     print("REPORT null")
 else:
@@ -36,80 +40,111 @@ _INSTEAD = "run `yolo-focal train ...` instead of `yolo train ...`"
 
 
 def examine() -> tuple[list[str], list[str]]:
-    """Start the stock `yolo`'s interpreter, and a child process of it, and ask what they know.
+    """Check the hook in the interpreter of the stock `yolo` command and in a child process of it.
 
     Returns:
-        The findings, a line each, and what is wrong; the stock `yolo` knows the modules where nothing is.
+        The findings, a line each, and the problems; without problems the stock `yolo` has the registered modules.
     """
     command = shutil.which("yolo")
     if command is None:
         return [_versions()], ["there is no `yolo` on the PATH: activate the environment that Ultralytics is in"]
     interpreter = _interpreter(Path(command))
-    found, printed = _ask(interpreter, _PROBE % "child")
+    state, output = _run_probe(interpreter, _PROBE % "child")
     lines = [_versions(), f"yolo: {command}", f"its Python: {interpreter}"]
-    if found is None:
-        reason = printed[-1] if printed else "it prints nothing"
+    if state is None:
+        reason = output[-1] if output else "it prints nothing"
         return lines, [
             f"{interpreter} cannot import Ultralytics with yolo-focal ({reason}): run `{interpreter} -m pip install "
             "yolo-focal`, or activate the environment where both are"
         ]
-    lines += [f"hook: {_state(found['active'])}", f"hook in a child process: {_state(found['child'])}"]
-    lines += [f"tested with Ultralytics {found['tested']}; here is {found['ultralytics']}"]
-    lines += [f"registered: {line}" for line in found["registered"]]
-    lines += [f"Ultralytics: {line}" for line in found["others"]]
-    wrong = [f"{what} cannot be imported: {why}" for what, why in found["failures"].items()]
-    if not (found["active"] and found["child"]):
-        said = [line for line in printed if "yolo-focal is off" in line]
-        wrong += said or [_reason(found)]
-    return lines, wrong
+    lines += [f"hook: {_status(state['active'])}", f"hook in a child process: {_status(state['child'])}"]
+    lines += [f"tested with Ultralytics {state['tested']}; here is {state['ultralytics']} in {state['folder']}"]
+    lines += _local_copy(state["folder"])
+    lines += [f"registered: {line}" for line in state["registered"]]
+    lines += [f"Ultralytics: {line}" for line in state["others"]]
+    problems = [f"{origin}: {error}" for origin, error in state["failures"].items()]
+    if not (state["active"] and state["child"]):
+        warnings = [line for line in output if "yolo-focal is off" in line]
+        problems += warnings or [_reason(state)]
+    return lines, problems
 
 
 def report(active: bool, child: str) -> None:
-    """Print what this process knows, for `examine` in another one to read.
+    """Print the state of this process, for `examine` in another process.
 
     Args:
         active: Whether the hook was active before this module was imported.
-        child: Ask a child process too, unless this is empty.
+        child: Check a child process too, unless this is empty.
     """
-    from ultralytics import YOLO, __version__
+    from ultralytics import YOLO, __file__, __version__
 
-    from yolo_focal import parser, registry
+    from yolo_focal.hook import parser, plugins, registry
 
-    below = _ask(sys.executable, _PROBE % "")[0] if child else None
-    found = {
-        "active": active,
-        "child": bool(below and below["active"]),
+    if active:
+        plugins.load()  # as the parser does before it builds the first model
+    child_state = _run_probe(sys.executable, _PROBE % "")[0] if child else None
+    state = {
+        "active": active and parser.is_active(),
+        "child": bool(child_state and child_state["active"]),
         "ultralytics": __version__,
+        "folder": str(Path(__file__).parent),
         "torch": version("torch"),
         "tested": parser.TESTED,
-        "registered": [_home(name, entry.cls, entry.source) for name, entry in registry.registered().items()],
+        "registered": [
+            f"{name} from {entry.cls.__module__} ({inspect.getsourcefile(entry.cls)})"
+            for name, entry in registry.registered().items()
+        ],
         "failures": plugins.failures,
         "others": [*parser.changed_by_others(), *_edited(), *_own_classes(YOLO("yolov8n.yaml").task_map)],
     }
-    print(f"REPORT {json.dumps(found)}")
+    print(f"REPORT {json.dumps(state)}")
 
 
-def _ask(interpreter: str, code: str) -> tuple[Any, list[str]]:
-    done = subprocess.run(
-        [interpreter, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
-    )
-    lines = done.stdout.splitlines()
+def _run_probe(interpreter: str, code: str) -> tuple[Any, list[str]]:
+    """Run Python code as a script outside the working directory, whose modules `yolo` does not see either.
+
+    Returns:
+        The state that it reports, or None, and all lines that it prints.
+    """
+    with tempfile.TemporaryDirectory(prefix="yolo-focal-") as folder:
+        script = Path(folder) / "yolo_focal_probe.py"
+        script.write_text(code, encoding="utf-8")
+        process = subprocess.run(
+            [interpreter, str(script)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        )
+    lines = process.stdout.splitlines()
     reports = [line.partition(" ")[2] for line in lines if line.startswith("REPORT ")]
     return json.loads(reports[-1]) if reports else None, lines
 
 
 def _interpreter(command: Path) -> str:
-    """Return the Python that a console script starts: its first line names it, except on Windows."""
+    """Return the Python interpreter of a console script.
+
+    It is named in the `#!` line or, if its path is long or has a space, in the line of shell below. On Windows the
+    script is a program, and the interpreter lies beside it or in the folder above.
+    """
     with command.open("rb") as file:
-        first = file.readline().decode(errors="replace").strip()
-    named = first[2:].strip().strip('"')
-    if first.startswith("#!") and Path(named).exists():
-        return named
-    for folder in (command.parent, command.parent.parent):
-        for name in ("python", "python.exe"):
-            if (folder / name).exists():
-                return str(folder / name)
-    return sys.executable
+        first, second = (file.readline().decode(errors="replace").strip() for _ in range(2))
+    candidates = [first[2:].strip().strip('"')] if first.startswith("#!") else []
+    if candidates and Path(candidates[0].partition(" ")[0]).name == "env":
+        candidates = [shutil.which(candidates[0].split()[-1]) or ""]
+    shell = re.match(r"'{3}exec'\s+(.*)", second)
+    if shell and candidates:
+        candidates = shlex.split(shell[1])[:1]
+    candidates += [
+        str(folder / name)
+        for folder in (command.parent, command.parent.parent)
+        for name in ("python", "python3", "python.exe")
+    ]
+    return next((path for path in candidates if Path(path).is_file()), sys.executable)
+
+
+def _local_copy(folder: str) -> list[str]:
+    """Return a line if scripts that are started here import another Ultralytics than `yolo` does."""
+    here = Path.cwd() / "ultralytics"
+    if not (here / "__init__.py").is_file() or here.samefile(folder):
+        return []
+    return [f"note: Python in this folder imports {here} instead, which `yolo` does not"]
 
 
 def _versions() -> str:
@@ -125,27 +160,24 @@ def _version(name: str) -> str:
         return "not installed"
 
 
-def _state(active: bool) -> str:
+def _status(active: bool) -> str:
     return "active, started by torch's entry points" if active else "off"
 
 
-def _reason(found: dict[str, Any]) -> str:
-    if os.environ.get(_startup.SWITCH) == "0":
-        return f"{_startup.SWITCH}=0 switches the hook off: unset it, or {_INSTEAD}"
+def _reason(state: dict[str, Any]) -> str:
+    """Return why the hook is not active, and a fix."""
+    if environment.is_switched_off():
+        setting = f"{environment.AUTOLOAD}={os.environ[environment.AUTOLOAD]}"
+        return f"{setting} switches the hook off: unset it, or {_INSTEAD}"
     if os.environ.get("TORCH_DEVICE_BACKEND_AUTOLOAD") == "0":
         return f"TORCH_DEVICE_BACKEND_AUTOLOAD=0 keeps torch from starting the hook: unset it, or {_INSTEAD}"
-    if tuple(int(part) for part in found["torch"].split(".")[:2]) < (2, 5):
-        return f"torch {found['torch']} does not start the hook: install torch 2.5 or later, or {_INSTEAD}"
+    if tuple(int(part) for part in state["torch"].split(".")[:2]) < (2, 5):
+        return f"torch {state['torch']} does not start the hook: install torch 2.5 or later, or {_INSTEAD}"
     return f"torch does not find the package's entry point: install yolo-focal with pip, or {_INSTEAD}"
 
 
-def _home(name: str, cls: type, source: str) -> str:
-    by = "" if source == cls.__module__ else f", registered by {source}"
-    return f"{name} from {cls.__module__} ({inspect.getsourcefile(cls)}){by}"
-
-
 def _edited() -> list[str]:
-    """Compare the parser's file with the hash that was installed with it."""
+    """Return a line if the parser's file differs from the hash in the installed package's metadata."""
     import ultralytics.nn.tasks
 
     try:
@@ -161,6 +193,7 @@ def _edited() -> list[str]:
 
 
 def _own_classes(task_map: dict[str, dict[str, type]]) -> list[str]:
+    """Return a line for each model, trainer, validator or predictor class that is not Ultralytics' own."""
     return [
         f"the {kind} for {task} is {cls.__module__}.{cls.__qualname__}"
         for task, kinds in task_map.items()

@@ -1,15 +1,17 @@
-"""The patch of Ultralytics' model parser: the one file that knows Ultralytics' insides.
+"""The patch of Ultralytics' model parser; the only file that uses internals of Ultralytics' parser.
 
-`ultralytics.nn.tasks.parse_model` builds the layers. Its dispatch on the row's module ends in `else: c2 = ch[f]`; an
-`if` for registered modules is put before its first one, and the names of rows are looked up among theirs too. The rest
-is Ultralytics' own source, compiled under its own file name with its own line numbers, so tracebacks and breakpoints
-still show it. The function stays the same object and gets other code: whoever holds it or has wrapped it has the patch.
+`ultralytics.nn.tasks.parse_model` builds the layers. Its dispatch on a row's module ends in `else: c2 = ch[f]`. The
+patch inserts an `if` for registered modules before the dispatch and adds their names to those that the parser looks up.
+The rest is Ultralytics' own source, compiled under its own file name with its own line numbers, so tracebacks and
+breakpoints still show it. The function object stays the same and only its `__code__` changes, so references to it and
+wrappers around it are patched too.
 
-Three more functions are replaced wherever Ultralytics' modules hold them by name:
+Four more functions are replaced in every module of Ultralytics that has imported them by name:
 
 - `ultralytics.nn.tasks.yaml_model_load` also finds the packaged model configs.
+- `ultralytics.nn.tasks.torch_safe_load` imports the user's files before it loads a checkpoint.
 - `ultralytics.utils.checks.check_file` also finds the packaged data configs.
-- `ultralytics.utils.dist.generate_ddp_file` writes scripts for several GPUs that import this package.
+- `ultralytics.utils.dist.generate_ddp_file` writes multi-GPU training scripts that also import this package.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import contextlib
 import functools
 import importlib
 import inspect
+import re
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -26,10 +29,13 @@ from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, Callable, NamedTuple
 
+import torch
 import yaml
 
-from yolo_focal import _startup, configs, plugins, registry, rows
+from yolo_focal import environment
 from yolo_focal.errors import UnsupportedUltralyticsError
+from yolo_focal.hook import configs, finder, plugins, registry, rows
+from yolo_focal.hook.names import Names
 
 TESTED = "8.1.0 to 8.4.190"
 
@@ -39,100 +45,124 @@ _DIST = "ultralytics.utils.dist"
 
 
 class _Recoded(NamedTuple):
+    """A function whose `__code__` is exchanged."""
+
     function: Any
     original: CodeType
     patched: CodeType
 
 
 class _Replaced(NamedTuple):
+    """A function that is replaced by a wrapper."""
+
     name: str
     original: Callable[..., Any]
     replacement: Callable[..., Any]
 
 
 _lock = threading.RLock()
-_recoded: _Recoded | None = None  # None where the patch is not active
+_recoded: _Recoded | None = None  # the last parser that was patched; it may have been imported anew since
 _replaced: list[_Replaced] = []
+_layer_seed: int | None = None
 
 
 def activate() -> None:
-    """Make Ultralytics' model parser know the registered modules, in this process.
+    """Add the registered modules to Ultralytics' model parser, in this process.
 
-    Imports the files that `YOLO_FOCAL_MODULES` and the entry points of the group `yolo_focal.modules` name. Calling it
-    again does no more. Where the package's hook is armed, it is called as soon as Ultralytics is imported.
+    Has no effect if the patch is already active. The package's hook calls it as soon as Ultralytics is imported. The
+    user's files are imported later: while Ultralytics is being imported they cannot import it themselves.
 
     Raises:
-        UnsupportedUltralyticsError: The installed Ultralytics has a parser of another shape.
+        UnsupportedUltralyticsError: The parser of the installed Ultralytics cannot be patched.
     """
     global _recoded
-    # Imported before the lock is taken: another thread that is importing it holds its import lock and wants ours.
+    # Imported before the lock is acquired, because another thread may be importing them: it holds their import locks
+    # and calls this function at the end of the import, which would be a deadlock.
     tasks, checks, dist = (importlib.import_module(name) for name in (_TASKS, _CHECKS, _DIST))
-    if not _recoded:
-        plugins.load()
+    importlib.import_module("yolo_focal.hook.heads").add()
+    finder.install()  # a checkpoint may be unpickled without Ultralytics' functions
     with _lock:
-        if _recoded:
-            return
-        recoded = _with_branch(tasks.parse_model)
-        _replaced.extend(
-            _Replaced(name, original, wrap(original))
-            for name, original, wrap in (
-                ("yaml_model_load", tasks.yaml_model_load, functools.partial(_finding_models, tasks)),
-                ("check_file", checks.check_file, _finding_configs),
-                ("generate_ddp_file", dist.generate_ddp_file, _importing_us),
-            )
-        )
-        for one in _replaced:
-            _swap(one.name, one.original, one.replacement)
-        recoded.function.__code__ = recoded.patched
-        _recoded = recoded
+        if not is_active():
+            recoded = _with_branch(tasks.parse_model)
+            recoded.function.__code__ = recoded.patched
+            _recoded = recoded
+        for module, name, wrap in (
+            (tasks, "yaml_model_load", functools.partial(_with_packaged_models, tasks)),
+            (tasks, "torch_safe_load", _with_modules),
+            (checks, "check_file", _with_packaged_configs),
+            (dist, "generate_ddp_file", _with_package_import),
+        ):
+            original = getattr(module, name)
+            if all(original is not function.replacement for function in _replaced):
+                _replaced.append(_Replaced(name, original, wrap(original)))
+                _replace(*_replaced[-1])
 
 
 def deactivate() -> None:
-    """Put Ultralytics' own functions back, in this process; does nothing where the patch is not active.
+    """Restore Ultralytics' own functions, in this process; has no effect if the patch is not active.
 
-    Models that are already built stay as they are. What restricted checkpoint loading accepts is left as it is:
-    torch has no safe way to take a class back while another thread is loading.
+    Models that are already built stay as they are. The registered classes remain allowed in restricted checkpoint
+    loading, because torch cannot safely remove one while another thread is loading.
     """
     global _recoded
     with _lock:
-        if _recoded is None:
-            return
-        _recoded.function.__code__ = _recoded.original
-        for one in _replaced:
-            _swap(one.name, one.replacement, one.original)
+        if _recoded is not None:
+            _recoded.function.__code__ = _recoded.original
+        for function in _replaced:
+            _replace(function.name, function.replacement, function.original)
         _replaced.clear()
         _recoded = None
 
 
 def is_active() -> bool:
-    """Return whether Ultralytics' model parser knows the registered modules, in this process."""
-    return _recoded is not None
+    """Return whether Ultralytics' model parser has the registered modules, in this process.
+
+    The parser that Ultralytics has now is looked at: `ultralytics.nn.tasks` may have been imported anew.
+    """
+    tasks = sys.modules.get(_TASKS)
+    if _recoded is None or tasks is None:
+        return False
+    functions = _wrapped(getattr(tasks, "parse_model", None), set())
+    return any(function.__code__ is _recoded.patched for function in functions)
+
+
+def seed_layers(seed: int | None) -> None:
+    """Make a layer's initial weights depend on a seed and its index alone, not on the layers before it, from now on.
+
+    Models that have a layer in common then start with the same weights in it.
+
+    Args:
+        seed: The seed; None for PyTorch's usual order.
+    """
+    global _layer_seed
+    _layer_seed = seed
 
 
 def changed_by_others() -> list[str]:
-    """Say what somebody else has changed about the parser, a line each; all of it keeps working."""
+    """Return a line for each change to the parser that another package or the user has made; all keep working."""
     tasks = importlib.import_module(_TASKS)
     lines = []
-    own = vars(tasks).get("FocalModulation")
-    if own is not None:
-        lines.append(f"{_TASKS} has a FocalModulation of its own ({own.__module__}), which rows of that name get")
+    for name in filter(registry.is_built_in, registry.registered()):
+        namesake = vars(tasks).get(name)
+        if namesake is not None:
+            lines.append(f"{_TASKS} has {name} of its own ({namesake.__module__}), which rows of that name get")
     parse_model = tasks.parse_model
     if _recoded and parse_model is not _recoded.function:
-        by = getattr(parse_model, "__code__", None)
-        place = f"{by.co_filename}, line {by.co_firstlineno}" if by else repr(parse_model)
-        lines.append(f"{_TASKS}.parse_model is wrapped ({place})")
+        code = getattr(parse_model, "__code__", None)
+        location = f"{code.co_filename}, line {code.co_firstlineno}" if code else repr(parse_model)
+        lines.append(f"{_TASKS}.parse_model is wrapped ({location})")
     return lines
 
 
-def _swap(name: str, old: object, new: object) -> None:
-    """Replace a function in every module of Ultralytics that holds it: many import it by name from one another."""
+def _replace(name: str, old: object, new: object) -> None:
+    """Replace a function in every module of Ultralytics that has it as a global: many import it by name."""
     for module_name, module in list(sys.modules.items()):
         if module_name.partition(".")[0] == "ultralytics" and getattr(module, "__dict__", {}).get(name) is old:
             setattr(module, name, new)
 
 
 def _with_branch(parse_model: Any) -> _Recoded:
-    """Compile `parse_model` again with a branch for registered modules before its dispatch."""
+    """Recompile `parse_model`, or the function that it wraps, with a branch for registered modules."""
     reasons = []
     for function in _wrapped(parse_model, set()):
         try:
@@ -143,86 +173,96 @@ def _with_branch(parse_model: Any) -> _Recoded:
 
 
 def _wrapped(function: Any, seen: set[int]) -> Iterator[FunctionType]:
-    """Yield a function, then those that it calls by way of its closure or its module's globals: it may be a wrapper."""
+    """Yield a function, then the functions in its attributes, its closure and its globals: it may be a wrapper."""
     if id(function) in seen or len(seen) > 100:
         return
     seen.add(id(function))
     inner = [getattr(function, name, None) for name in ("__wrapped__", "func", "__func__")]
     if isinstance(function, FunctionType):
         yield function
-        with contextlib.suppress(ValueError):  # a variable of the closure without a value
-            found = inspect.getclosurevars(function)
-            inner += [*found.nonlocals.values(), *found.globals.values()]
-    for one in inner:
-        if callable(one) and not isinstance(one, type):
-            yield from _wrapped(one, seen)
+        with contextlib.suppress(ValueError):  # a closure variable that is not yet assigned
+            variables = inspect.getclosurevars(function)
+            inner += [*variables.nonlocals.values(), *variables.globals.values()]
+    for candidate in inner:
+        if callable(candidate) and not isinstance(candidate, type):
+            yield from _wrapped(candidate, seen)
 
 
 def _compile(function: FunctionType) -> CodeType:
-    """Compile a function's source anew with the branch; raise ValueError where it is no parser of the known shape."""
+    """Recompile a parser's source with the branch for registered modules.
+
+    Raises:
+        ValueError: The function is not a parser with one dispatch that ends in `else: c2 = ch[f]`.
+    """
     if function.__closure__:
         raise ValueError(f"{function.__qualname__} of {function.__module__} has a closure")
-    lines, first = inspect.getsourcelines(function.__code__)  # of this very function, not of one it wraps
+    # The source of the code object, because that of the function would be that of a function that it wraps.
+    lines, first_line = inspect.getsourcelines(function.__code__)
     tree = ast.parse("".join(lines)).body[0]
     dispatches = [
-        (body, place)
+        (body, position)
         for node in ast.walk(tree)
         for body in [getattr(node, "body", None)]
         if isinstance(body, list)
-        for place, statement in enumerate(body)
+        for position, statement in enumerate(body)
         if _is_dispatch(statement)
     ]
     if not isinstance(tree, ast.FunctionDef) or len(dispatches) != 1:
         raise ValueError(f"parse_model ends {len(dispatches)} branches with `else: c2 = ch[f]`, where one is expected")
-    body, place = dispatches[0]
+    body, position = dispatches[0]
     branch = ast.parse(
         "if _yolo_focal.is_registered(m, d, i):\n    c2, m, args, n = _yolo_focal.read_row(d, i, args, ch, n)"
     ).body[0]
     assert isinstance(branch, ast.If)
-    _locate(branch, body[place])  # so that an error in the branch points at the parser's first `if`
-    branch.orelse = [body[place]]
-    body[place] = branch
+    _set_location(branch, body[position])  # a traceback of an error in the branch shows the parser's first `if`
+    branch.orelse = [body[position]]
+    body[position] = branch
 
-    # The parser looks a row's name up as `globals()[name]`, and that `globals` is ours. It is bound in the function: a
-    # build that is under way in another thread goes on undisturbed when the patch is taken back.
-    begin = 1 if ast.get_docstring(tree) is not None else 0
-    ours = ast.parse(
-        "from yolo_focal.parser import _branch as _yolo_focal, _names as globals\n_yolo_focal.check_rows(d)"
+    # The parser looks up a row's module as `globals()[name]`. The patch shadows `globals` with `_names`, as a local
+    # variable of the function, so that a call in another thread is not affected when the patch is deactivated.
+    start = 1 if ast.get_docstring(tree) is not None else 0
+    preamble = ast.parse(
+        "from yolo_focal.hook.parser import _branch as _yolo_focal, _names as globals\n_yolo_focal.check_rows(d)"
     ).body
-    for statement in ours:
-        _locate(statement, tree.body[begin])
-    tree.body[begin:begin] = ours
+    for statement in preamble:
+        _set_location(statement, tree.body[start])
+    tree.body[start:start] = preamble
     tree.decorator_list = []
-    ast.increment_lineno(tree, first - 1)
+    ast.increment_lineno(tree, first_line - 1)
     module = compile(
         ast.Module([tree], []), function.__code__.co_filename, "exec", _future_flags(function), dont_inherit=True
     )
     return next(const for const in module.co_consts if isinstance(const, CodeType))
 
 
-def _locate(tree: ast.stmt, like: ast.stmt) -> None:
+def _set_location(tree: ast.stmt, source: ast.stmt) -> None:
+    """Give every node of a statement the line and column of another statement."""
     for node in ast.walk(tree):
-        ast.copy_location(node, like)
+        ast.copy_location(node, source)
 
 
-def _names() -> registry.Names:
-    """Stand for `globals` in the parser: Ultralytics' names and the registered ones."""
-    return registry.Names(sys._getframe(1).f_globals)
+def _names() -> Names:
+    """Return Ultralytics' names and the registered ones; replaces `globals` in the parser, whose variables it reads."""
+    parser = sys._getframe(1)
+    return Names(parser.f_globals, f"{_file(parser.f_locals['d'])}, row {parser.f_locals.get('i')}")
 
 
-class _branch:  # noqa: N801  the parser calls it as a module
-    """What is put into the parser."""
+class _branch:  # noqa: N801  it stands for a module in the parser
+    """The functions that the inserted code calls."""
 
     @staticmethod
     def check_rows(config: dict[str, Any]) -> None:
+        plugins.load(beside=config.get("yaml_file") or "")
         for index, row in enumerate(config["backbone"] + config["head"]):
             if isinstance(row, list) and len(row) > 2 and isinstance(row[2], str) and registry.find(row[2]):
                 rows.check(_file(config), index, row)
 
     @staticmethod
     def is_registered(module: Any, config: dict[str, Any], index: int) -> bool:
+        if _layer_seed is not None:  # the parser asks this of each row, and then builds its layer
+            torch.manual_seed(_layer_seed * 1_000_003 + index)
         entry = registry.find(_row(config, index)[2])
-        return entry is not None and entry.cls is module  # and not a fork's class of that name
+        return entry is not None and entry.cls is module  # a fork may have another class of that name
 
     @staticmethod
     def read_row(
@@ -231,7 +271,10 @@ class _branch:  # noqa: N801  the parser calls it as a module
         row = _row(config, index)
         entry = registry.find(row[2])
         assert entry is not None
-        return rows.read(entry, _file(config), index, row, args, channels, _scaling(config), repeats)
+        file, scales = _file(config), config.get("scales") or {}
+        scale = config.get("scale") or next(iter(scales), "")
+        args = rows.of_scale(args, scale, [*scales], f"{file}, row {index} ({row[2]})")
+        return rows.read(entry, file, index, row, args, channels, _scaling(config), repeats)
 
 
 def _file(config: dict[str, Any]) -> str:
@@ -244,7 +287,7 @@ def _row(config: dict[str, Any], index: int) -> list[Any]:
 
 
 def _scaling(config: dict[str, Any]) -> registry.Scaling:
-    """Return a config's scaling as `parse_model` takes it: of its scale, or of the first where it names none."""
+    """Return a config's scaling as `parse_model` computes it; without a `scale` the first of `scales` applies."""
     scales = config.get("scales")
     if not scales:
         return registry.Scaling(config.get("width_multiple", 1.0), float("inf"), config.get("nc"))
@@ -253,7 +296,7 @@ def _scaling(config: dict[str, Any]) -> registry.Scaling:
 
 
 def _is_dispatch(node: ast.stmt) -> bool:
-    """Tell whether a statement is an `if` whose last `elif` is followed by the parser's default."""
+    """Return whether a statement is an `if` whose final `else` is `c2 = ch[f]`."""
     while isinstance(node, ast.If) and len(node.orelse) == 1 and isinstance(node.orelse[0], ast.If):
         node = node.orelse[0]
     return isinstance(node, ast.If) and _is_default(node.orelse)
@@ -266,8 +309,8 @@ def _is_default(body: list[ast.stmt]) -> bool:
 def _future_flags(function: FunctionType) -> int:
     import __future__
 
-    known = (getattr(__future__, name).compiler_flag for name in __future__.all_feature_names)
-    return functools.reduce(int.__or__, known, 0) & function.__code__.co_flags
+    flags = (getattr(__future__, name).compiler_flag for name in __future__.all_feature_names)
+    return functools.reduce(int.__or__, flags, 0) & function.__code__.co_flags
 
 
 def _unsupported(reason: str) -> UnsupportedUltralyticsError:
@@ -278,45 +321,83 @@ def _unsupported(reason: str) -> UnsupportedUltralyticsError:
     )
 
 
-def _finding_models(tasks: ModuleType, yaml_model_load: Callable[..., Any]) -> Callable[..., Any]:
+def _with_packaged_models(tasks: ModuleType, yaml_model_load: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap `yaml_model_load` so that it also finds the packaged model configs, and suggests one for a mistyped name."""
+
     @functools.wraps(yaml_model_load)
     def load(path: Any) -> Any:
         file = configs.find(path)
         if file is None:
-            return yaml_model_load(path)
-        # Ultralytics strips the scale letter at the leftmost digit and letter of the whole path, so below a folder such
-        # as run2n it cannot be made to read the right file.
-        config = yaml.safe_load(file.read_text(encoding="utf-8"))
+            try:
+                return yaml_model_load(path)
+            except FileNotFoundError as error:
+                raise _not_found(path, error) from None
+        # Read here, because Ultralytics removes the scale letter by a regular expression from the whole path: below a
+        # folder such as run2n it removes that folder's letter and reads another file. Like Ultralytics it passes over
+        # what is not UTF-8, such as comments in another encoding.
+        config = yaml.safe_load(file.read_text(encoding="utf-8", errors="ignore"))
         return {**config, "scale": tasks.guess_model_scale(path), "yaml_file": str(path)}
 
     return load
 
 
-def _finding_configs(check_file: Callable[..., Any]) -> Callable[..., Any]:
+def _with_modules(torch_safe_load: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap `torch_safe_load` so that the user's files are imported before a checkpoint is loaded."""
+
+    @functools.wraps(torch_safe_load)
+    def load(weight: Any, *args: Any, **kwargs: Any) -> Any:
+        plugins.load()
+        registry.allow_users_classes()
+        try:
+            return torch_safe_load(weight, *args, **kwargs)
+        except FileNotFoundError as error:
+            derivation = configs.derivation_of(weight)
+            if derivation is None:
+                raise
+            raise FileNotFoundError(
+                f"'{weight}' does not exist: {derivation.how}: yolo-focal derive {derivation.arguments} save={weight}"
+            ) from error
+
+    return load
+
+
+def _with_packaged_configs(check_file: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap `check_file` so that it also finds the packaged data configs."""
+
     @functools.wraps(check_file)
     def check(file: Any, *args: Any, **kwargs: Any) -> Any:
         try:
-            found = check_file(file, *args, **kwargs)
-        except FileNotFoundError:
-            ours = configs.find(str(file))
-            if ours is None:
-                raise
+            path = check_file(file, *args, **kwargs)
+        except FileNotFoundError as error:
+            packaged = configs.find(str(file))
+            if packaged is None:
+                raise _not_found(file, error) from None
         else:
-            ours = None if found else configs.find(str(file))
-        return found if ours is None else str(ours)
+            packaged = None if path else configs.find(str(file))
+        return path if packaged is None else str(packaged)
 
     return check
 
 
-def _importing_us(generate_ddp_file: Callable[..., Any]) -> Callable[..., Any]:
-    """Let the process of each GPU know the modules, as this one does, also where nothing else starts the hook there."""
+def _not_found(file: Any, error: FileNotFoundError) -> FileNotFoundError:
+    """Return the error for a config that is not found, with similar names; Ultralytics' own if there are none."""
+    hint = configs.suggestion(file) if str(file).endswith((".yaml", ".yml")) else ""
+    return FileNotFoundError(f"'{file}' does not exist; {hint}") if hint else error
+
+
+def _with_package_import(generate_ddp_file: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap `generate_ddp_file` so that each GPU's process activates the patch even if torch's entry points are off."""
 
     @functools.wraps(generate_ddp_file)
     def generate(trainer: Any) -> Any:
         file = Path(generate_ddp_file(trainer))
         script = file.read_text(encoding="utf-8")
-        active = f'import os\nos.environ["{_startup.SWITCH}"] = "1"\nimport yolo_focal\n'
-        file.write_text(active + script, encoding="utf-8")
+        # Where the script sets `sys.path`, this package may be found only behind that line.
+        path = next(re.finditer(r"^([ \t]*)sys\.path = .*\n", script, re.MULTILINE), None)
+        indent, position = (path[1], path.end()) if path else ("", 0)
+        lines = ("import os", f'os.environ["{environment.AUTOLOAD}"] = "1"', "import yolo_focal")
+        activation = "".join(f"{indent}{line}\n" for line in lines)
+        file.write_text(script[:position] + activation + script[position:], encoding="utf-8")
         return str(file)
 
     return generate

@@ -65,13 +65,13 @@ class C2fDynamic(nn.Module):
 
     def __init__(self, c1: int, c2: int, n: int = 1, shortcut: bool = False) -> None:
         super().__init__()
-        width = c2 // 2
+        hidden = c2 // 2
         self.shortcut = shortcut
-        self.enter = DynamicConv(c1, 2 * width)
+        self.enter = DynamicConv(c1, 2 * hidden)
         self.bottlenecks = nn.ModuleList(
-            nn.Sequential(DynamicConv(width, width, 3), DynamicConv(width, width, 3)) for _ in range(n)
+            nn.Sequential(DynamicConv(hidden, hidden, 3), DynamicConv(hidden, hidden, 3)) for _ in range(n)
         )
-        self.leave = DynamicConv((2 + n) * width, c2)
+        self.leave = DynamicConv((2 + n) * hidden, c2)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the feature map of the joined channels."""

@@ -22,12 +22,12 @@ class EMA(nn.Module):
     def __init__(self, dim: int, factor: int = 8) -> None:
         super().__init__()
         self.groups = max(g for g in range(1, factor + 1) if dim % g == 0)
-        width = dim // self.groups
-        self.conv1x1 = nn.Conv2d(width, width, 1)
-        self.conv3x3 = nn.Conv2d(width, width, 3, padding=1)
+        channels = dim // self.groups
+        self.conv1x1 = nn.Conv2d(channels, channels, 1)
+        self.conv3x3 = nn.Conv2d(channels, channels, 3, padding=1)
         # Over all channels of a group together: the mean of a channel normalised by itself is its bias, whatever the
         # input, and the softmax over these means would be a constant.
-        self.norm = nn.GroupNorm(1, width)
+        self.norm = nn.GroupNorm(1, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the weighted feature map, `(B, dim, H, W)` like the input."""

@@ -18,7 +18,7 @@ class MSDA(nn.Module):
     Args:
         dim: Channels of the input and of the output.
         heads: Number of heads over all groups; the next lower one that fits `dim` and the groups is taken.
-        kernel: Width w of the window; odd.
+        kernel: Side of the window; odd.
         dilations: Dilation r of each group; where their number does not divide `dim`, only the first few are used.
 
     Shape:
@@ -28,11 +28,11 @@ class MSDA(nn.Module):
     def __init__(self, dim: int, heads: int = 8, kernel: int = 3, dilations: Sequence[int] = (1, 2, 3, 4)) -> None:
         super().__init__()
         groups = max(g for g in range(1, len(dilations) + 1) if dim % g == 0)
-        width = dim // groups
+        channels = dim // groups
         self.dilations = tuple(dilations[:groups])
         self.kernel = kernel
-        self.heads = max(h for h in range(1, max(heads // groups, 1) + 1) if width % h == 0)  # of one group
-        self.scale = (width // self.heads) ** -0.5
+        self.heads = max(h for h in range(1, max(heads // groups, 1) + 1) if channels % h == 0)  # of one group
+        self.scale = (channels // self.heads) ** -0.5
         self.qkv = nn.Conv2d(dim, 3 * dim, 1, bias=False)
         self.proj = nn.Conv2d(dim, dim, 1)
 

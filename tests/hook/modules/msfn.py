@@ -14,7 +14,7 @@ class MSFN(nn.Module):
 
     Args:
         dim: Channels of the input and of the output.
-        expansion: By how much the network is wider inside.
+        expansion: Ratio of hidden channels to `dim`.
 
     Shape:
         Input and output: `(B, dim, H, W)`, any height and width.
@@ -22,15 +22,15 @@ class MSFN(nn.Module):
 
     def __init__(self, dim: int, expansion: float = 2.0) -> None:
         super().__init__()
-        width = int(dim * expansion)
-        self.expand_gate = nn.Conv2d(dim, width, 1)
-        self.expand_plain = nn.Conv2d(dim, width, 1)
-        self.dilated2 = nn.Conv2d(width, width, 3, padding=2, dilation=2, groups=width)
-        self.dilated3 = nn.Conv2d(width, width, 3, padding=3, dilation=3, groups=width)
-        self.proj = nn.Conv2d(width, dim, 1)
+        hidden = int(dim * expansion)
+        self.expand_gate = nn.Conv2d(dim, hidden, 1)
+        self.expand_plain = nn.Conv2d(dim, hidden, 1)
+        self.dilated2 = nn.Conv2d(hidden, hidden, 3, padding=2, dilation=2, groups=hidden)
+        self.dilated3 = nn.Conv2d(hidden, hidden, 3, padding=3, dilation=3, groups=hidden)
+        self.proj = nn.Conv2d(hidden, dim, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the network's output, `(B, dim, H, W)` like the input."""
-        wide = self.expand_gate(x)
-        gate = F.gelu(self.dilated2(wide) + self.dilated3(wide))
+        hidden = self.expand_gate(x)
+        gate = F.gelu(self.dilated2(hidden) + self.dilated3(hidden))
         return self.proj(gate * self.expand_plain(x))

@@ -1,4 +1,4 @@
-"""ODConv: Omni-Dimensional Dynamic Convolution, equation 2 (Li et al., ICLR 2022, arXiv 2209.07947)."""
+"""ODConv: Omni-Dimensional Dynamic Convolution (Li et al., ICLR 2022, arXiv 2209.07947)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class ODConv(nn.Module):
         c2: Channels of the output.
         k: Kernel size; odd.
         s: Stride.
-        reduction: Width of the attentions' hidden layer, as a part of `c1`; at least 16.
+        reduction: Hidden units of the attentions as a fraction of `c1`; there are at least 16.
         kernels: Number n of kernels that are summed.
 
     Shape:

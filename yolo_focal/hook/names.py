@@ -1,0 +1,56 @@
+"""The names that a row of a model YAML may use."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from yolo_focal import environment
+from yolo_focal.errors import UnknownModuleError
+from yolo_focal.hook import plugins, registry
+
+
+class Names(Mapping[str, Any]):
+    """Ultralytics' names and the registered ones.
+
+    A class of the same name in Ultralytics takes precedence over one of this package's: a fork may have its own, and
+    checkpoints of it.
+
+    Args:
+        ultralytics: The globals of Ultralytics' parser.
+        where: File and row that a name is looked up for, for messages.
+    """
+
+    def __init__(self, ultralytics: dict[str, Any], where: str) -> None:
+        self._ultralytics = ultralytics
+        self._where = where
+
+    def __getitem__(self, name: str) -> Any:
+        entry = registry.find(name)
+        if entry is None and name not in self._ultralytics:
+            raise UnknownModuleError(self._unknown(name))
+        if entry is None or (name in self._ultralytics and registry.is_built_in(name)):
+            return self._ultralytics[name]
+        if name in self._ultralytics and not entry.override:
+            raise registry.name_is_taken(f"register {name}")
+        return entry.cls
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({**self._ultralytics, **registry.registered()})
+
+    def __len__(self) -> int:
+        return len({**self._ultralytics, **registry.registered()})
+
+    def _unknown(self, name: str) -> str:
+        problem = f"{self._where}: there is no module called {name}"
+        if plugins.failures:
+            return f"{problem}, and what may register it failed: " + "; ".join(
+                f"{origin}: {reason}" for origin, reason in plugins.failures.items()
+            )
+        close = difflib.get_close_matches(name, [key for key, value in self.items() if isinstance(value, type)], n=1)
+        registered = f"registered: {', '.join(registry.registered())}"
+        return (
+            f"{problem}{f'; did you mean {close[0]}?' if close else ''} ({registered}). A module of your own is "
+            f"registered by a file: {environment.MODULES}=my_blocks.py"
+        )
