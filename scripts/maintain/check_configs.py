@@ -1,10 +1,10 @@
-"""Train, validate, predict with and export the packaged model configs at their smallest scale; print what came of it.
+"""Train, validate, predict with and export the packaged model configs at their smallest scale; print the results.
 
-python scripts/check_configs.py [only=yolov8-focal,yolo11-focal-seg] [epochs=1] [imgsz=128]
+python scripts/maintain/check_configs.py [only=yolov8-focal,yolo11-focal-seg] [epochs=1] [imgsz=128]
 
-Each is trained on its task's shapes. The figures are mAP50-95 (top-1 for classifiers; the lowest of boxes, masks and
-keypoints) of the trained model and of its ONNX export, on the same validation images. The exit status is 1 where a step
-fails or the two lie further apart than 0.01.
+Each is trained on the shapes data set of its task. The scores are mAP50-95 (top-1 accuracy of classifiers; the lowest
+of boxes, masks and keypoints) of the trained model and of its ONNX export, on the same validation images. The exit
+status is 1 if a step fails or the two scores differ by more than 0.01.
 """
 
 from __future__ import annotations
@@ -18,16 +18,17 @@ from pathlib import Path
 from ultralytics import RTDETR, YOLO, YOLOWorld
 from ultralytics.utils import LOGGER, TQDM
 
-from yolo_focal import configs, shapes
+from yolo_focal import shapes
+from yolo_focal.hook import configs
 
-APART = 0.01
+MAX_DIFFERENCE = 0.01
 DATA = {"segment": "shapes-seg.yaml", "pose": "shapes-pose.yaml", "obb": "shapes-obb.yaml", "classify": "shapes-cls"}
 
 
 def main(only: str = "", epochs: str = "1", imgsz: str = "128") -> bool:
     """Print a line for each config; return whether all of them passed."""
     LOGGER.setLevel(logging.ERROR)
-    names = only.split(",") if only else sorted(file.stem for file in configs.folder().glob("*-focal*.yaml"))
+    names = only.split(",") if only else sorted(file.stem for file in configs.folder().glob("yolo*.yaml"))
     passed = True
     print(f"{'config':<24}{'PyTorch':>8}{'ONNX':>8}  outcome")
     with tempfile.TemporaryDirectory() as folder:
@@ -37,7 +38,8 @@ def main(only: str = "", epochs: str = "1", imgsz: str = "128") -> bool:
             try:
                 torch_score, onnx_score = check(name, int(epochs), int(imgsz))
                 scores = f"{torch_score:>8.3f}{onnx_score:>8.3f}"
-                outcome = "passed" if abs(torch_score - onnx_score) <= APART else f"FAILED: more than {APART} apart"
+                close = abs(torch_score - onnx_score) <= MAX_DIFFERENCE
+                outcome = "passed" if close else f"FAILED: they differ by more than {MAX_DIFFERENCE}"
             except Exception as error:
                 scores, outcome = "", f"FAILED: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
             passed &= outcome == "passed"
@@ -46,9 +48,9 @@ def main(only: str = "", epochs: str = "1", imgsz: str = "128") -> bool:
 
 
 def check(name: str, epochs: int, imgsz: int) -> tuple[float, float]:
-    """Take one config through its life and return the trained model's score and its export's."""
+    """Train, validate, predict with and export a config; return the scores of the trained model and of its export."""
     kind = RTDETR if "rtdetr" in name else YOLOWorld if "world" in name else YOLO
-    model = kind(f"{name}.yaml")  # without a letter Ultralytics takes the first scale, n
+    model = kind(f"{name}.yaml")  # without a scale letter, Ultralytics uses the first scale, n
     data = DATA.get(model.task, "shapes.yaml")
     common = {"data": data, "imgsz": imgsz, "batch": 8, "workers": 0, "plots": False, "verbose": False}
     model.train(**common, epochs=epochs, name=name)

@@ -1,8 +1,8 @@
-"""Derive the focal twin of every model YAML that the installed Ultralytics ships, build it and print what came of it.
+"""Derive and build the focal twin of every model YAML of the installed Ultralytics and print the results.
 
-python scripts/derive_all.py
+python scripts/maintain/derive_all.py
 
-The exit status is 1 where a twin does not build.
+The exit status is 1 if a twin does not build although its original does.
 """
 
 from __future__ import annotations
@@ -17,31 +17,34 @@ import ultralytics
 from ultralytics import RTDETR, YOLO
 from ultralytics.utils import LOGGER
 
-from yolo_focal import ConfigError, derive
+from yolo_focal import ConfigError
+from yolo_focal.twin import config, layers
 
 FOLDER = Path(ultralytics.__file__).parent / "cfg" / "models"
 
 
 def main() -> bool:
-    """Print a line for each file; return whether every twin was built or refused with a reason."""
+    """Print a line for each file; return whether no twin failed whose original builds."""
     LOGGER.setLevel(logging.ERROR)
-    fine = True
+    passed = True
     print(f"Ultralytics {ultralytics.__version__}")
     for file in sorted(FOLDER.rglob("*.yaml")):
         name = f"{file.relative_to(FOLDER)}"
-        text = file.read_text(encoding="utf-8")
+        text = config.read(file)
         try:
-            outcome = f"{build(derive.twin(text, file.name).text, derive.name_of_twin(file.name))} parameters"
+            twin = config.twin(text, file.name)
+            layers.check_config(twin.original, twin.positions.replaced, file.name, "SPPF")
+            outcome = f"{build(twin.text, config.name_of_twin(file.name))} parameters"
         except ConfigError as error:
             outcome = f"refused: {str(error).removeprefix(f'{file.name}: ')}"
         except Exception as error:
             outcome = f"{type(error).__name__}: {error}"
             if builds(text, file.name):
-                fine, outcome = False, f"FAILED: {outcome}"
+                passed, outcome = False, f"FAILED: {outcome}"
             else:
                 outcome = f"not built, nor is the original: {outcome}"
         print(f"{name:<32} {outcome}", flush=True)
-    return fine
+    return passed
 
 
 def build(text: str, name: str) -> str:
@@ -56,7 +59,7 @@ def build(text: str, name: str) -> str:
 
 
 def builds(text: str, name: str) -> bool:
-    """Tell whether a model YAML builds; some need weights that Ultralytics downloads."""
+    """Return whether a model YAML builds; some need weights that Ultralytics downloads."""
     try:
         build(text, name)
     except Exception:

@@ -1,6 +1,6 @@
-"""Draw the README's picture: what a model trained by the quick start finds on validation images of the shapes set.
+"""Draw the README's figure: the boxes of the quick start's model on validation images of the shapes data set.
 
-python scripts/draw_readme_picture.py model=runs/detect/train/weights/best.pt [save=docs/predictions.jpg]
+python scripts/maintain/draw_readme_picture.py model=runs/detect/train/weights/best.pt [save=docs/predictions.jpg]
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import cv2
 import numpy as np
 from ultralytics import YOLO
 
-from yolo_focal import scenes
+from yolo_focal.shapes import scenes
 
 ROWS, COLUMNS, ZOOM = 2, 5, 2
 
 
 def main(model: str, save: str = "docs/predictions.jpg") -> None:
-    """Predict on the first images of the validation split, unchanged, and tile the results."""
+    """Predict on the first images of the validation split and tile the results."""
     yolo = YOLO(model)
     tiles = []
     for index in range(ROWS * COLUMNS):

@@ -1,12 +1,12 @@
-"""Try checkpoints of one release of torch with others, older and newer, and print a table.
+"""Load checkpoints of one release of torch with older and newer ones and print a table.
 
-python scripts/torch_matrix.py [releases=2.6.0,2.10.0]
+python scripts/maintain/torch_matrix.py [releases=2.6.0,2.10.0]
 
-Each release is installed into a fresh environment beside this environment's Ultralytics (5 GB and some minutes each,
-all removed afterwards); the torch that runs the script is one more. In each, `yolov8n-focal.yaml` is trained for an
-epoch on the shapes. Then each loads the checkpoint of every other, under restricted loading, compares the outputs for
-one input with those that the training environment computed, exports to ONNX, and runs the file. The cells say by how
-much the outputs differ at most, of PyTorch's and of the file's.
+Each release is installed into a new environment with the current environment's version of Ultralytics (5 GB and some
+minutes each, removed afterwards); the current environment's torch is also tried. In each environment
+`yolov8n-focal.yaml` is trained for an epoch on the shapes data set. Then each loads the checkpoint of every other under
+restricted loading, compares the output for one input with that of the training environment, exports to ONNX and runs
+the file. A cell has the largest difference of PyTorch's and the ONNX file's output to that of the training environment.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 
 from ultralytics.utils import TQDM
 
-PROJECT = Path(__file__).resolve().parent.parent
+PROJECT = Path(__file__).resolve().parents[2]
 TRAIN = """
 import numpy as np, os, torch
 from ultralytics import YOLO
@@ -38,15 +38,20 @@ folder, copy = {folder!r}, shutil.copy({folder!r} + "/run/weights/best.pt", "bes
 expected = np.load(folder + "/expected.npy")
 x = torch.linspace(0, 1, 3 * 64 * 64).view(1, 3, 64, 64)
 with torch.no_grad():
-    found = YOLO(copy).model.float().eval()(x)[0].numpy()
+    loaded = YOLO(copy).model.float().eval()(x)[0].numpy()
 file = YOLO(copy).export(format="onnx", imgsz=64)
 exported = onnxruntime.InferenceSession(file).run(None, {{"images": x.numpy()}})[0]
-print("APART", max(abs(found - expected).max(), abs(exported - expected).max()))
+print("DIFFERENCE", max(abs(loaded - expected).max(), abs(exported - expected).max()))
 """
 
 
 class Release:
-    """A release of torch, installed, and a folder to work in."""
+    """An installed release of torch and a working folder.
+
+    Args:
+        torch: The release.
+        folder: The working folder.
+    """
 
     def __init__(self, torch: str, folder: Path) -> None:
         self.torch, self.folder = torch, folder
@@ -59,8 +64,8 @@ class Release:
             self.run(*pip, f"torch=={torch}", "torchvision", f"ultralytics=={version('ultralytics')}", *others)
 
     def run(self, *command: object) -> str:
-        """Run a command and return what it prints; raise RuntimeError with its last line where it fails."""
-        done = subprocess.run(
+        """Run a command and return its output; raise RuntimeError with the last line of it if the command fails."""
+        process = subprocess.run(
             [str(part) for part in command],
             cwd=self.folder,
             env={**os.environ, "YOLO_CONFIG_DIR": str(self.folder), "ULTRALYTICS_SAFE_LOAD": "1"},
@@ -70,40 +75,40 @@ class Release:
             text=True,
             check=False,
         )
-        if done.returncode:
-            raise RuntimeError((done.stdout.strip().splitlines() or ["no output"])[-1])
-        return done.stdout
+        if process.returncode:
+            raise RuntimeError((process.stdout.strip().splitlines() or ["no output"])[-1])
+        return process.stdout
 
     def train(self) -> None:
-        """Train a checkpoint and compute what it gives."""
+        """Train a checkpoint and compute its output for one input."""
         self.run(self.python, "-c", TRAIN)
 
     def export(self, trained: Release) -> str:
         """Load and export a checkpoint of another release; return the largest difference of the outputs."""
         try:
-            printed = self.run(self.python, "-c", EXPORT.format(folder=str(trained.folder)))
+            output = self.run(self.python, "-c", EXPORT.format(folder=str(trained.folder)))
         except RuntimeError as error:
             return f"no: {str(error)[:120]}"
-        apart = next(line.split()[1] for line in printed.splitlines() if line.startswith("APART"))
-        return f"yes, {float(apart):.0e}"
+        difference = next(line.split()[1] for line in output.splitlines() if line.startswith("DIFFERENCE"))
+        return f"yes, {float(difference):.0e}"
 
 
 def main(releases: str = "2.6.0,2.10.0") -> bool:
-    """Print the table; return whether every checkpoint loads everywhere."""
+    """Print the table; return whether every release loads and exports every checkpoint."""
     with tempfile.TemporaryDirectory() as folder:
-        there = []
+        installed = []
         for name in TQDM([*releases.split(","), version("torch")], desc="Installing and training", file=sys.stderr):
-            place = Path(folder) / name
-            place.mkdir()
-            there.append(Release(name, place))
-            there[-1].train()
-        print(f"| trained with torch | {' | '.join(f'exported with {one.torch}' for one in there)} |")
-        print("| --- |" + " --- |" * len(there))
+            release_folder = Path(folder) / name
+            release_folder.mkdir()
+            installed.append(Release(name, release_folder))
+            installed[-1].train()
+        print(f"| trained with torch | {' | '.join(f'exported with {release.torch}' for release in installed)} |")
+        print("| --- |" + " --- |" * len(installed))
         passed = True
-        for trained in there:
-            found = [one.export(trained) for one in there]
-            passed &= all(outcome.startswith("yes") for outcome in found)
-            print(f"| {trained.torch} | {' | '.join(found)} |", flush=True)
+        for trained in installed:
+            outcomes = [release.export(trained) for release in installed]
+            passed &= all(outcome.startswith("yes") for outcome in outcomes)
+            print(f"| {trained.torch} | {' | '.join(outcomes)} |", flush=True)
     return passed
 
 

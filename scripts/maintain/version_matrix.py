@@ -1,19 +1,19 @@
 """Try the hook with many releases of Ultralytics and print a table of what works.
 
-python scripts/version_matrix.py [releases=8.1.47,8.4.190]
+python scripts/maintain/version_matrix.py [releases=8.1.47,8.4.190]
 
-Without `releases` it takes the first and the last release of each minor version from 8.1 on, as the package index lists
-them. Each is installed into an environment of its own on top of the one that runs the script, so torch is not installed
-again, and tried there with the stock `yolo` from an empty folder:
+Without `releases` these are the first and the last release of each minor version from 8.1 on in the package index. Each
+is installed into a separate environment on top of the one that runs the script, so that torch is not installed again,
+and tried there with the stock `yolo` command in an empty folder:
 
 parser      builds a packaged model, and one with a registered module of the user's own
 train       trains one epoch on the shapes
 export      writes an ONNX file whose outputs equal PyTorch's
 restricted  validates the checkpoint under ULTRALYTICS_SAFE_LOAD=1; from 8.4 on, which has restricted loading
 
-What fails is tried with the stock model too, and the table says where that fails as well. Releases that are older than
-torch 2.6 load checkpoints in a way that later torch refuses; TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1 is set for them, as
-their users have to.
+A step that fails is repeated with the stock model, and the table notes if that fails as well. Releases before 8.3 load
+checkpoints in a way that torch 2.6 and later refuses; TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1 is set for them, which their
+users have to do too.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from typing import Callable
 
 from ultralytics.utils import TQDM
 
-PROJECT = Path(__file__).resolve().parent.parent
+PROJECT = Path(__file__).resolve().parents[2]
 STOCK = "yolov8n"
 SMALL = ("data=shapes.yaml", "imgsz=64", "batch=8", "fraction=0.1", "workers=0", "plots=False")
 OWN = """import torch, yolo_focal
@@ -58,14 +58,19 @@ from ultralytics import YOLO
 x = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 with torch.no_grad():
     expected = YOLO("{weights}").model.float().fuse().eval()(x)[0].numpy()
-found = onnxruntime.InferenceSession("{onnx}").run(None, {{"images": x.numpy()}})[0]
-apart = abs(found - expected).max()
-assert apart < 0.01, apart
+exported = onnxruntime.InferenceSession("{onnx}").run(None, {{"images": x.numpy()}})[0]
+difference = abs(exported - expected).max()
+assert difference < 0.01, difference
 """
 
 
 class Release:
-    """A release of Ultralytics, installed, and a folder to try it in."""
+    """A release of Ultralytics in a working folder.
+
+    Args:
+        version: The release.
+        folder: The working folder.
+    """
 
     def __init__(self, version: str, folder: Path) -> None:
         self.version, self.folder = version, folder
@@ -76,21 +81,25 @@ class Release:
             self.env["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] = "1"
 
     def install(self) -> None:
-        """Install it beside the packages of the environment that runs this script."""
+        """Install it into an environment that also has the packages of the one that runs this script."""
         venv.create(self.folder / "venv", with_pip=True)
         site = next((self.folder / "venv").rglob("site-packages"))
-        here = sysconfig.get_path("purelib")
-        (site / "outer.pth").write_text(f"import site; site.addsitedir({here!r})\n")
+        outer_site = sysconfig.get_path("purelib")
+        (site / "outer.pth").write_text(f"import site; site.addsitedir({outer_site!r})\n")
         pip = (self.bin / "python", "-m", "pip", "install", "-q", "--disable-pip-version-check")
-        own = (*pip, "--no-deps", "--ignore-installed")  # with commands of its own, also where the outer one has it
+        own = (*pip, "--no-deps", "--ignore-installed")  # installs its commands even if the outer environment has it
         self.run(*own, f"ultralytics=={self.version}")
-        self.run(*pip, f"ultralytics=={self.version}", "onnxscript")  # older releases do not ask for it, and torch does
+        self.run(
+            *pip, f"ultralytics=={self.version}", "onnxscript"
+        )  # needed by torch, but not required by older releases
         self.run(*own, str(PROJECT))
-        self.run(self.bin / "yolo", "settings", "raytune=False")  # older releases cannot talk to the Ray of today
+        self.run(
+            self.bin / "yolo", "settings", "raytune=False"
+        )  # older releases are not compatible with current versions of Ray
 
     def run(self, *command: object, **env: str) -> str:
-        """Run a command and return what it prints; raise RuntimeError with its last line where it fails."""
-        done = subprocess.run(
+        """Run a command and return its output; raise RuntimeError with the last line of it if the command fails."""
+        process = subprocess.run(
             [str(part) for part in command],
             cwd=self.folder,
             env={**self.env, **env},
@@ -100,25 +109,24 @@ class Release:
             text=True,
             check=False,
         )
-        if done.returncode:
-            raise RuntimeError(
-                ([line.strip() for line in done.stdout.splitlines() if line.strip()] or ["no output"])[-1]
-            )
-        return done.stdout
+        if process.returncode:
+            lines = [line.strip() for line in process.stdout.splitlines() if line.strip()]
+            raise RuntimeError((lines or ["no output"])[-1])
+        return process.stdout
 
     def parser(self) -> None:
         """Build a packaged model and one with a module of the user's own."""
         (self.folder / "own.py").write_text(OWN)
-        found = self.run(self.bin / "python", "-c", f"import ultralytics; print(ultralytics.__version__)\n{PARSER}")
-        if self.version not in found:
-            raise RuntimeError(f"it is not {self.version} that runs: {found}")
+        output = self.run(self.bin / "python", "-c", f"import ultralytics; print(ultralytics.__version__)\n{PARSER}")
+        if self.version not in output:
+            raise RuntimeError(f"it is not {self.version} that runs: {output}")
 
     def train(self, model: str) -> None:
         """Train one epoch."""
         self.run(self.bin / "yolo", "train", f"model={model}.yaml", *SMALL, "epochs=1", f"name={model}")
 
     def export(self, model: str) -> None:
-        """Export to ONNX and compare."""
+        """Export to ONNX and compare the outputs with PyTorch's."""
         weights = self.weights(model)
         self.run(self.bin / "yolo", "export", f"model={weights}", "format=onnx", "imgsz=64")
         code = EXPORTED.format(weights=weights, onnx=weights.with_suffix(".onnx"))
@@ -130,30 +138,30 @@ class Release:
         self.run(self.bin / "yolo", *arguments, ULTRALYTICS_SAFE_LOAD="1")
 
     def weights(self, model: str) -> Path:
-        """Return a trained checkpoint; the stock model's is trained when it is first asked for."""
+        """Return the trained checkpoint of a model; the stock model is trained at the first call."""
         if model == STOCK and not (self.folder / "runs/detect" / model).exists():
             self.train(model)
         return next(self.folder.rglob(f"{model}/weights/best.pt"))
 
 
 def main(releases: str = "") -> bool:
-    """Print a line for each release; return whether nothing failed that works for the stock model."""
-    versions = releases.split(",") if releases else ends_of_minors()
+    """Print a line for each release; return whether no step failed that succeeds with the stock model."""
+    versions = releases.split(",") if releases else first_and_last_releases()
     passed = True
     print("| Ultralytics | parser | train | export | restricted |\n| --- | --- | --- | --- | --- |", flush=True)
     for version in TQDM(versions, desc="Releases", file=sys.stderr):
         with tempfile.TemporaryDirectory() as folder:
             release = Release(version, Path(folder))
             release.install()
-            outcomes = [tried(release.parser), compared(release.train), compared(release.export)]
-            outcomes.append(compared(release.restricted) if release.minor >= (8, 4) else "-")
-        passed &= not any(one.startswith("no: ") for one in outcomes)
+            outcomes = [outcome_of(release.parser), compare(release.train), compare(release.export)]
+            outcomes.append(compare(release.restricted) if release.minor >= (8, 4) else "-")
+        passed &= not any(outcome.startswith("no: ") for outcome in outcomes)
         print(f"| {version} | {' | '.join(outcomes)} |", flush=True)
     return passed
 
 
-def tried(step: Callable[[], None]) -> str:
-    """Return "yes", or why a step failed."""
+def outcome_of(step: Callable[[], None]) -> str:
+    """Run a step; return "yes", or "no" and the error."""
     try:
         step()
         return "yes"
@@ -161,26 +169,26 @@ def tried(step: Callable[[], None]) -> str:
         return f"no: {str(error)[:160]}"
 
 
-def compared(step: Callable[[str], None]) -> str:
-    """Try a step with the focal model, and with the stock model where that fails."""
-    outcome = tried(lambda: step("yolov8n-focal"))
+def compare(step: Callable[[str], None]) -> str:
+    """Run a step with the focal model, and with the stock model if it fails."""
+    outcome = outcome_of(lambda: step("yolov8n-focal"))
     if outcome == "yes":
         return outcome
-    stock = tried(lambda: step(STOCK))
+    stock = outcome_of(lambda: step(STOCK))
     return outcome if stock == "yes" else f"stock neither ({stock[4:]})"
 
 
-def ends_of_minors() -> list[str]:
+def first_and_last_releases() -> list[str]:
     """Return the first and the last release of each minor version from 8.1 on."""
-    listed = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "pip", "index", "versions", "ultralytics"], stdout=subprocess.PIPE, text=True, check=True
     )
-    found = sorted({tuple(map(int, one)) for one in re.findall(r"\b(\d+)\.(\d+)\.(\d+)\b", listed.stdout)})
+    releases = sorted({tuple(map(int, r)) for r in re.findall(r"\b(\d+)\.(\d+)\.(\d+)\b", process.stdout)})
     minors: dict[tuple[int, int], list[tuple[int, ...]]] = {}
-    for one in found:
-        if one >= (8, 1):
-            minors.setdefault(one[:2], []).append(one)
-    return [".".join(map(str, one)) for group in minors.values() for one in sorted({group[0], group[-1]})]
+    for release in releases:
+        if release >= (8, 1):
+            minors.setdefault(release[:2], []).append(release)
+    return [".".join(map(str, release)) for group in minors.values() for release in sorted({group[0], group[-1]})]
 
 
 if __name__ == "__main__":
