@@ -1,4 +1,4 @@
-"""The data sets that the package draws: the same bytes everywhere, whole or not there at all."""
+"""The data sets that the package draws: the same bytes everywhere, complete or not there at all."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import COMMAND, REPO, SETTINGS, python, run
+from support import COMMAND, REPO, SETTINGS, python, run
 from ultralytics.data import YOLODataset
 from ultralytics.data.utils import check_det_dataset
 from ultralytics.utils import YAML
 
-from yolo_focal import ConfigError, scenes, shapes
+from yolo_focal import ConfigError, shapes
+from yolo_focal.shapes import scenes
 
 # Of every file's name and content. A data set that users have drawn is never drawn again: if this must ever change, the
 # folder's name in the data YAML must change with it.
@@ -63,9 +64,9 @@ def test_no_image_is_in_both_splits(drawn: Path) -> None:
 
 @pytest.mark.parametrize("index", range(20))
 def test_labels_are_where_the_shapes_are(index: int) -> None:
-    image, found = scenes.scene("val", index)
+    image, drawn_shapes = scenes.scene("val", index)
     assert image.shape == (scenes.SIZE, scenes.SIZE, 3)
-    for shape in found:
+    for shape in drawn_shapes:
         left, top, right, bottom = scenes.box(shape)
         assert 0 <= left < right <= scenes.SIZE
         assert 0 <= top < bottom <= scenes.SIZE
@@ -109,9 +110,9 @@ def test_ultralytics_draws_a_set_on_first_use_and_takes_every_label(task: str, f
     dataset = YOLODataset(data["val"], data=data, task=task, imgsz=scenes.SIZE, augment=False, batch_size=1)
     assert len(dataset.labels) == shapes.COUNTS["val"]
     for i, label in enumerate(dataset.labels):
-        found = scenes.scene("val", i)[1]
-        assert [int(c) for c in label["cls"].flat] == [shape.cls for shape in found]
-        assert len(label["segments"]) == (len(found) if task in {"segment", "obb"} else 0)
+        expected = scenes.scene("val", i)[1]
+        assert [int(c) for c in label["cls"].flat] == [shape.cls for shape in expected]
+        assert len(label["segments"]) == (len(expected) if task in {"segment", "obb"} else 0)
         assert (label["keypoints"] is not None) == (task == "pose")
 
 
@@ -130,6 +131,7 @@ def test_the_yaml_says_what_is_drawn(task: str, file: str) -> None:
         assert [scenes.KEYPOINTS[i] for i in data["flip_idx"]] == mirrored
 
 
+@pytest.mark.slow
 def test_the_command_draws_a_classification_folder(tmp_path: Path) -> None:
     out = run(COMMAND, "shapes-cls", cwd=tmp_path).stdout
     assert out.splitlines()[-1] == "yolo train model=yolov8n-focal-cls.yaml data=shapes-cls imgsz=128"
@@ -149,6 +151,7 @@ def test_there_is_no_other_task(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_interrupted_it_leaves_nothing_and_draws_again(tmp_path: Path) -> None:
     # Below a shell's background job SIGINT is ignored.
     code = f"""import signal; signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -175,6 +178,7 @@ def test_files_that_went_missing_are_drawn_again(drawn: Path, tmp_path: Path) ->
     assert digest(folder) == DIGESTS["detect"]
 
 
+@pytest.mark.slow
 def test_several_at_once_end_with_one_whole_set(tmp_path: Path) -> None:
     threads = [threading.Thread(target=shapes.draw, args=(tmp_path / "set",)) for _ in range(3)]
     for thread in threads:

@@ -8,12 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import COMMAND, REPO, python, run
-
-from yolo_focal import ConfigError, configs, derive
-
-sys.path.insert(0, str(REPO / "scripts"))
 import regenerate_cfg
+from support import COMMAND, REPO, python, run
+
+from yolo_focal import ConfigError
+from yolo_focal.hook import configs
+from yolo_focal.twin import config
 
 ORIGINAL = """# mine
 nc: 3 # three
@@ -48,12 +48,15 @@ head:
 """
 
 
+LATIN_1 = ORIGINAL.replace("three", "tr\xeas").encode("latin-1")
+
+
 def test_only_the_matching_rows_change() -> None:
-    twin = derive.twin(ORIGINAL, "mine.yaml")
+    twin = config.twin(ORIGINAL, "mine.yaml")
     assert twin.text == TWIN
     assert twin.changes == [
         "row 1: SPPF, [64, 5] -> FocalModulation, []",
-        "row 2: SPPF, - 64 - 5 -> FocalModulation, []",
+        "row 2: SPPF, [64, 5] -> FocalModulation, []",
     ]
 
 
@@ -66,9 +69,17 @@ def test_only_the_matching_rows_change() -> None:
         (
             "backbone: [[1, 2]]\nhead: []\n",
             "SPPF",
-            "mine.yaml, row 0: write four entries, [from, repeats, module, args]",
+            "mine.yaml, row 0: write four entries, [from, repeats, module, [args]]",
         ),
-        ("a: [", "SPPF", "mine.yaml: not a YAML file: "),
+        (
+            "backbone: []\nhead: [[-1, 1, SPPF, 64]]\n",
+            "SPPF",
+            "mine.yaml, row 0: write four entries, [from, repeats, module, [args]]",
+        ),
+        ("a:\n  b: [", "SPPF", "mine.yaml, line 2: it is not YAML: expected the node content, but found"),
+        ("a: !mine 3", "SPPF", "mine.yaml, line 1: it is not YAML: could not determine a constructor for the tag"),
+        ("a: *b", "SPPF", "mine.yaml, line 1: it is not YAML: found undefined alias"),
+        ("a: \x00", "SPPF", "mine.yaml: it is not YAML: unacceptable character #x0000"),
         ("- 1\n", "SPPF", "mine.yaml: no list of rows named backbone"),
         ("", "SPPF", "mine.yaml: no list of rows named backbone"),
         ("backbone: []\nhead: []\n", "SPPF", "mine.yaml: it has no rows"),
@@ -76,8 +87,15 @@ def test_only_the_matching_rows_change() -> None:
 )
 def test_what_cannot_be_derived_is_refused(text: str, replace: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        derive.twin(text, "mine.yaml", replace)
+        config.twin(text, "mine.yaml", replace)
     assert str(caught.value).startswith(message)
+
+
+def test_only_utf_8_is_read(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_bytes(LATIN_1)
+    with pytest.raises(ConfigError) as caught:
+        config.read(tmp_path / "mine.yaml")
+    assert str(caught.value) == f"{tmp_path / 'mine.yaml'}, line 2: it is not UTF-8; save it as UTF-8"
 
 
 @pytest.mark.parametrize(
@@ -94,16 +112,13 @@ def test_what_cannot_be_derived_is_refused(text: str, replace: str, message: str
     ],
 )
 def test_names_of_twins(name: str, twin: str) -> None:
-    assert derive.name_of_twin(name) == twin
+    assert config.name_of_twin(name) == twin
 
 
 def test_the_packaged_configs_are_what_derive_writes() -> None:
-    """Stale against the installed Ultralytics? Run scripts/regenerate_cfg.py."""
-    packaged = {file.name for file in configs.folder().glob("*focal*.yaml")}
-    assert packaged == {derive.name_of_twin(f"{name}.yaml") for name in regenerate_cfg.ORIGINALS}
-    for name in regenerate_cfg.ORIGINALS:
-        file = configs.folder() / derive.name_of_twin(f"{name}.yaml")
-        assert file.read_text(encoding="utf-8") == regenerate_cfg.packaged(name), file.name
+    """Stale against the installed Ultralytics? Run scripts/maintain/regenerate_cfg.py."""
+    packaged = {file.name: file.read_text(encoding="utf-8") for file in configs.folder().glob("yolo*focal*.yaml")}
+    assert packaged == regenerate_cfg.texts()
 
 
 BUILD = """
@@ -117,34 +132,39 @@ for name in json.loads(sys.argv[1]):
     # As the yolo command chooses; without the summary, which takes longer than the model.
     kind = RTDETR if "rtdetr" in name else lambda file: YOLO(file, verbose=False)
     model = kind(name)
-    places = [layer.i for layer in model.model.model if layer.type == "yolo_focal.focal.FocalModulation"]
+    places = [layer.type for layer in model.model.model if layer.type.startswith("yolo_focal.")]
     with torch.no_grad():
         model.model.eval()(torch.zeros(1, 3, 64, 64))
-    result[name] = [model.task, model.model.yaml["scale"], len(places)]
+    result[name] = [model.task, model.model.yaml["scale"], *places]
 print(json.dumps(result))
 """
 
 
-@pytest.mark.parametrize("scale", ["n", pytest.param("smlx", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("scale", ["n", "smlx"])
 def test_every_packaged_config_builds_and_runs(scale: str, tmp_path: Path) -> None:
-    names = [
-        derive.name_of_twin(f"{name}.yaml").replace("-focal", f"{letter}-focal")
-        for name in regenerate_cfg.ORIGINALS
+    modules = {file.name: [f"yolo_focal.focal.{file.module}"] for file in regenerate_cfg.FILES}
+    files = {
+        re.sub(r"(\d+)", rf"\g<1>{letter}", name, count=1): modules.get(name)
+        for name in regenerate_cfg.texts()
         for letter in scale
-    ]
+    }
+    names = [*files]
     built = json.loads(
         python(f"import sys\nsys.argv = ['', {json.dumps(names)!r}]\n{BUILD}", tmp_path).splitlines()[-1]
     )
-    for name in names:
+    for name, expected in files.items():
         suffixes = {"seg": "segment", "pose": "pose", "obb": "obb", "cls": "classify"}
         task = next((task for suffix, task in suffixes.items() if f"-{suffix}" in name), "detect")
-        letter = re.search(r"\d+([nsmlx])-focal", name)[1]
-        assert built[name] == [task, letter, 1], name
+        letter = re.search(r"\d+([nsmlx])-", name)[1]
+        assert built[name][:2] == [task, letter], name
+        places = built[name][2:]
+        assert places == expected or (expected is None and places.count("yolo_focal.focal.FocalStage") == 4), name
 
 
 @pytest.mark.slow
 def test_the_twin_of_every_model_of_ultralytics_builds_or_is_refused(tmp_path: Path) -> None:
-    out = run(sys.executable, REPO / "scripts" / "derive_all.py", cwd=tmp_path).stdout
+    out = run(sys.executable, REPO / "scripts" / "maintain" / "derive_all.py", cwd=tmp_path).stdout
     assert out.count(" parameters\n") > 40
     assert re.search(r"rtdetr-l.yaml +refused: no row names SPPF; write replace= with one of AIFI", out)
 
@@ -152,10 +172,18 @@ def test_the_twin_of_every_model_of_ultralytics_builds_or_is_refused(tmp_path: P
 def test_derive_says_what_it_changed_and_overwrites_nothing(tmp_path: Path) -> None:
     done = run(COMMAND, "derive", "model=yolo11n-seg.yaml", cwd=tmp_path)
     assert "-> FocalModulation, []" in done.stdout
-    assert done.stdout.splitlines()[-1] == "yolo11-focal-seg.yaml: written"
+    assert done.stdout.splitlines() == [
+        "row 9: SPPF, [1024, 5] -> FocalModulation, []",
+        "yolo11-focal-seg.yaml: written",
+        "yolo train model=yolo11n-focal-seg.yaml data=my.yaml",
+    ]
     written = (tmp_path / "yolo11-focal-seg.yaml").read_text(encoding="utf-8")
     assert written.count("#") > 10
-    assert run(COMMAND, "derive", "model=yolo11n-seg.yaml", cwd=tmp_path).stdout.endswith("the same\n")
+    again = run(COMMAND, "derive", "model=yolo11n-seg.yaml", cwd=tmp_path)
+    assert again.stdout.splitlines()[1:] == [
+        "yolo11-focal-seg.yaml: is there already, the same",
+        "yolo train model=yolo11n-focal-seg.yaml data=my.yaml",
+    ]
     (tmp_path / "yolo11-focal-seg.yaml").write_text("mine")
     refused = run(COMMAND, "derive", "model=yolo11n-seg.yaml", cwd=tmp_path, check=False)
     assert (refused.returncode, refused.stdout) == (
@@ -167,20 +195,41 @@ def test_derive_says_what_it_changed_and_overwrites_nothing(tmp_path: Path) -> N
 
 
 def test_derive_takes_a_model_of_ones_own(tmp_path: Path) -> None:
-    (tmp_path / "mine.yaml").write_text(ORIGINAL)
+    windows = ("\ufeff" + ORIGINAL).replace("\n", "\r\n").encode()
+    (tmp_path / "mine.yaml").write_bytes(windows)
     run(COMMAND, "derive", "model=mine.yaml", "save=here/twin.yaml", cwd=tmp_path)
-    assert (tmp_path / "here" / "twin.yaml").read_text() == TWIN
+    assert (tmp_path / "here" / "twin.yaml").read_bytes() == ("\ufeff" + TWIN).replace("\n", "\r\n").encode()
+
+
+@pytest.mark.parametrize(
+    ("twin", "model", "command"),
+    [
+        ("yolo11-focal-seg.yaml", "yolo11n-seg.yaml", "yolo train model=yolo11n-focal-seg.yaml data=my.yaml"),
+        ("a1n/yoloe-v8-focal.yaml", "b/yoloe-v8x.yaml", "yolo train model=a1n/yoloe-v8x-focal.yaml data=my.yaml"),
+        ("yolo11-focal.yaml", "yolo11.yaml", "yolo train model=yolo11-focal.yaml data=my.yaml"),
+        ("yolov10n-focal.yaml", "yolov10n.yaml", "yolo train model=yolov10n-focal.yaml data=my.yaml"),
+        ("twin.yaml", "yolo11n.yaml", "yolo train model=twin.yaml data=my.yaml"),
+        (
+            "twin.yaml",
+            "yolo11s.yaml",
+            "yolo train model=twin.yaml data=my.yaml # at the first scale; for s, write save= with a name such as "
+            "yolo11s-focal.yaml",
+        ),
+    ],
+)
+def test_the_command_that_trains_a_twin(twin: str, model: str, command: str) -> None:
+    assert config.training_command(Path(twin), model, "nsmlx").replace("\\", "/") == command
 
 
 def test_copy_cfg_hands_over_the_packaged_files(tmp_path: Path) -> None:
     run(COMMAND, "copy-cfg", cwd=tmp_path)
     copied = {file.name: file.read_bytes() for file in (tmp_path / "cfg").iterdir()}
     assert copied == {file.name: file.read_bytes() for file in configs.folder().iterdir()}
-    (tmp_path / "cfg" / "shapes.yaml").write_text("mine")
+    (tmp_path / "cfg" / "shapes.yaml").write_bytes(LATIN_1)
     refused = run(COMMAND, "copy-cfg", cwd=tmp_path, check=False)
     assert refused.returncode == 1
-    assert "shapes.yaml: there is another file of that name; write dir= with a new folder" in refused.stdout
-    assert (tmp_path / "cfg" / "shapes.yaml").read_text() == "mine"
+    assert refused.stdout == "cfg/shapes.yaml: there is another file of that name; write dir= with a new folder\n"
+    assert (tmp_path / "cfg" / "shapes.yaml").read_bytes() == LATIN_1
 
 
 @pytest.mark.parametrize(
@@ -190,20 +239,31 @@ def test_copy_cfg_hands_over_the_packaged_files(tmp_path: Path) -> None:
         (["derive"], "yolo-focal derive: model= is missing, such as model=yolo11n-seg.yaml"),
         (
             ["derive", "modle=a.yaml"],
-            "yolo-focal derive: modle=a.yaml: write key=value, with model=, images=, data=, save=, replace= (did",
+            "yolo-focal derive: modle=a.yaml: write key=value, with model=, images=, data=, weights=, save=, replace=, "
+            "after=, with= (did",
         ),
         (
             ["derive", "a.yaml"],
-            "yolo-focal derive: a.yaml: write key=value, with model=, images=, data=, save=, replace=",
+            "yolo-focal derive: a.yaml: write key=value, with model=, images=, data=, weights=, save=, replace=, "
+            "after=, with=",
         ),
         (
             ["derive", "model=yolo11n-sge.yaml"],
-            "model=yolo11n-sge.yaml: there is no such model YAML; did you mean yolo11-seg",
+            "model=yolo11n-sge.yaml: there is no such model YAML; did you mean yolo11",
         ),
         (
             ["derive", "model=yolo11n.yaml", "images=photos"],
             "yolo-focal derive: images=photos: yolo11n.yaml has no weights to carry over; leave images= out, "
             "or write model= with a .pt file\n",
+        ),
+        (
+            ["derive", "model=yolov8s-focalnet.yaml", "weights=a.pth", "replace=Conv"],
+            "yolo-focal derive: replace=Conv: it does not go with weights=; leave replace= out\n",
+        ),
+        (
+            ["derive", "model=yolov8s-focalnet.pt", "weights=a.pth"],
+            "yolo-focal derive: model=yolov8s-focalnet.pt: weights= fills a model YAML; write one such as "
+            "yolov8s-focalnet.yaml\n",
         ),
         (
             ["derive", "model=/no/x"],
@@ -212,6 +272,11 @@ def test_copy_cfg_hands_over_the_packaged_files(tmp_path: Path) -> None:
         (
             ["derive", "model=rtdetr-l.yaml"],
             "rtdetr-l.yaml: no row names SPPF; write replace= with one of AIFI, Concat",
+        ),
+        (
+            ["derive", "model=yolov8s.yaml", "replace=Concat"],
+            "yolov8s.yaml, row 11: Concat makes 768x16x16 of 2 maps, and FocalModulation keeps the shape of one map; "
+            "write replace= with a module that does\n",
         ),
     ],
 )

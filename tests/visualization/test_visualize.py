@@ -1,4 +1,4 @@
-"""What `visualize` draws: the equations' own terms, in the right place over the picture, from any model, left alone."""
+"""`visualize`: its maps are the paper's terms, in the right place over the image, and the model is not changed."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 import yaml
-from conftest import COMMAND, run
 from matplotlib.figure import Figure
+from support import COMMAND, further, run
 from torch import Tensor, nn
 from ultralytics import YOLO
 from ultralytics.utils import files
 
 import yolo_focal
-from yolo_focal import ConfigError, FocalModulation, heatmaps, maps, pictures
+from yolo_focal import ConfigError, FocalModulation, images
+from yolo_focal.visualization import heatmaps, maps
 
 TINY = [[-1, 1, "Conv", [16, 3, 2]], [-1, 1, "Conv", [32, 3, 2]]]  # rows before FocalModulation
 
@@ -32,7 +33,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def photo(tmp_path: Path) -> Path:
-    """A picture twice as wide as high."""
+    """An image twice as wide as high."""
     file = tmp_path / "photo.png"
     cv2.imwrite(str(file), np.random.RandomState(0).randint(0, 256, (60, 120, 3), np.uint8))
     return file
@@ -48,7 +49,7 @@ def tiny(*rows: list[Any], name: str = "tiny.yaml", imgsz: int = 64) -> YOLO:
 
 
 def by_hand(module: FocalModulation, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Compute the modulator, the gates and the contexts from the paper's equations 4 to 6, position by position."""
+    """Compute the modulator, the gates and the contexts as in the paper's section 3.2, position by position."""
     weights = {name: value.double() for name, value in module.state_dict().items()}
     rows = x[0].double().flatten(1).T  # a row for each position
     linear = lambda name, rows: F.linear(rows, weights[f"{name}.weight"][:, :, 0, 0], weights.get(f"{name}.bias"))  # noqa: E731
@@ -68,7 +69,7 @@ def by_hand(module: FocalModulation, x: Tensor) -> tuple[Tensor, Tensor, Tensor]
     return modulator, gates.T.reshape(levels + 1, *x.shape[2:]), torch.stack(contexts)
 
 
-@pytest.mark.parametrize("side", [8, 40])  # small inputs and large ones take different ways through the module
+@pytest.mark.parametrize("side", [8, 40])  # the plain operations and the CPU implementation
 @pytest.mark.parametrize(
     "options",
     [
@@ -78,21 +79,22 @@ def by_hand(module: FocalModulation, x: Tensor) -> tuple[Tensor, Tensor, Tensor]
         {"focal_window": 5, "focal_factor": 4, "normalize_modulator": True, "use_postln": True, "proj_drop": 0.5},
     ],
 )
-def test_the_maps_are_the_equations(options: dict[str, Any], side: int) -> None:
+def test_the_maps_are_the_papers_terms(options: dict[str, Any], side: int) -> None:
     torch.manual_seed(0)
     module = FocalModulation(32, **options)
     network = nn.Sequential(nn.Conv2d(3, 32, 4, 4), module)
     image = torch.rand(1, 3, 4 * side, 4 * side)
     with torch.no_grad():
         expected = by_hand(module, network[0](image))
-    found = maps.compute(network, module, image)
-    for value, wanted in zip(found, expected):
-        assert value.dtype == torch.float32 and value.shape == wanted.shape
-        torch.testing.assert_close(value.double(), wanted, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(found.modulator_norm, expected[0].square().sum(0).sqrt().float())
-    torch.testing.assert_close(found.context_norms, expected[2].square().sum(1).sqrt().float())
+    actual = maps.compute(network, module, image)
+    for value, expected_value in zip(actual, expected):
+        assert value.dtype == torch.float32 and value.shape == expected_value.shape
+        torch.testing.assert_close(value.double(), expected_value, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(actual.modulator_norm, expected[0].square().sum(0).sqrt().float())
+    torch.testing.assert_close(actual.context_norms, expected[2].square().sum(1).sqrt().float())
     window, factor = options.get("focal_window", 7), options.get("focal_factor", 2)
-    assert found.fields == [1 + sum(window + factor * j - 1 for j in range(k + 1)) for k in range(module.focal_level)]
+    fields = [1 + sum(window + factor * j - 1 for j in range(k + 1)) for k in range(module.focal_level)]
+    assert actual.receptive_fields == fields
 
 
 def test_a_model_in_bfloat16_is_drawn_in_float32() -> None:
@@ -101,21 +103,21 @@ def test_a_model_in_bfloat16_is_drawn_in_float32() -> None:
     image = torch.rand(1, 3, 32, 32)
     with torch.no_grad():
         expected = by_hand(network[1], network[0](image.bfloat16()))
-    for value, wanted in zip(maps.compute(network, network[1], image), expected):
-        torch.testing.assert_close(value.double(), wanted, atol=1e-5, rtol=1e-5)
+    for value, expected_value in zip(maps.compute(network, network[1], image), expected):
+        torch.testing.assert_close(value.double(), expected_value, atol=1e-5, rtol=1e-5)
     assert network[1].h.weight.dtype == torch.bfloat16
 
 
 def snapshot(network: nn.Module) -> dict[str, Any]:
-    """What a module keeps, of every module: values, modes, hooks and whatever else its attributes are."""
-    kept: dict[str, Any] = {key: value.clone() for key, value in network.state_dict().items()}
+    """Return the state of every module: parameters, buffers, modes, hooks and all other attributes."""
+    state: dict[str, Any] = {key: value.clone() for key, value in network.state_dict().items()}
     for name, module in network.named_modules():
         for key, value in vars(module).items():
             if "hook" in key:
-                kept[f"{name}.{key}"] = dict(value) if isinstance(value, dict) else value
+                state[f"{name}.{key}"] = dict(value) if isinstance(value, dict) else value
             elif key not in {"_parameters", "_buffers", "_modules"}:
-                kept[f"{name}.{key}"] = str(value)
-    return kept
+                state[f"{name}.{key}"] = str(value)
+    return state
 
 
 @pytest.mark.parametrize("name", ["yolov8n-focal.yaml", "yolov8n-focal-seg.yaml", "yolov8n-focal-cls.yaml"])
@@ -159,7 +161,7 @@ def test_the_arrays_are_as_documented(photo: Path) -> None:
         "imgsz": ("i", ()),
     }
     assert arrays["inside"].tolist() == [16, 48, 0, 64] and arrays["imgsz"] == 64
-    (image,) = pictures.whole([photo], 64)
+    (image,) = images.letterboxed([photo], 64)
     layers = model.model.model.eval()
     with torch.no_grad():
         modulator, gates, contexts = by_hand(layers[2], layers[:2](image))
@@ -176,9 +178,9 @@ def test_a_trained_detector_from_the_command_line(checkpoint: Path, photo: Path)
     first = Path("runs/visualize")
     assert out.splitlines()[-1] == f"Results saved to {first}"
     assert "Drawing layer 9" in out and "3/3" in out
-    left = sorted(file.relative_to(first).as_posix() for file in first.rglob("*") if file.is_file())
+    written = sorted(file.relative_to(first).as_posix() for file in first.rglob("*") if file.is_file())
     names = ["below/van.jpg", "bus.jpg", "bus.png"]  # in full, because two differ in nothing else
-    assert left == [f"{name}.{suffix}" for name in names for suffix in ("npz", "png")]
+    assert written == [f"{name}.{suffix}" for name in names for suffix in ("npz", "png")]
     for name in names:
         assert np.load(first / f"{name}.npz")["gates"].shape == (3, 4, 4)
         assert len(np.unique(cv2.imread(str(first / f"{name}.png")))) > 200
@@ -228,6 +230,7 @@ def test_layer_picks_one_of_several(photo: Path, figures: list[Figure]) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_the_other_layers_are_named(photo: Path) -> None:
     tiny([-1, 1, "FocalModulation", []], [-1, 2, "FocalModulation", []]).save("two.pt")
     arguments = ("visualize", "model=two.pt", f"source={photo}")
@@ -248,11 +251,11 @@ def test_a_panel_for_each_map(tmp_path: Path, figures: list[Figure]) -> None:
     square = np.full((64, 64, 3), 90, np.uint8)
     heatmaps.draw(square, (slice(16, 48), slice(0, 64)), some_maps(2, 8), "Title", tmp_path / "figure.png")
     (figure,) = figures
-    named = [text.get_text().split("\n")[0] for text in figure.texts]
-    assert named == [
+    titles = [text.get_text().split("\n")[0] for text in figure.texts]
+    assert titles == [
         "Title: 8 x 8 positions over 64 x 64 pixels",
-        heatmaps._LEGEND[: len(named[1])],
-        "Picture",
+        heatmaps._LEGEND[: len(titles[1])],
+        "Image",
         "Modulator",
         "Gate of level 1",
         "Context of level 1: 3 x 3 positions",
@@ -272,11 +275,11 @@ def test_a_panel_for_each_map(tmp_path: Path, figures: list[Figure]) -> None:
 
 
 def test_a_map_lies_where_it_was_computed(tmp_path: Path, figures: list[Figure]) -> None:
-    found = some_maps(1, 4)
-    found.modulator.zero_()
-    found.modulator[:, 1, 3] = 1  # rows 32 to 64 and columns 96 to 128 of the square
+    image_maps = some_maps(1, 4)
+    image_maps.modulator.zero_()
+    image_maps.modulator[:, 1, 3] = 1  # rows 32 to 64 and columns 96 to 128 of the square
     square = np.full((128, 128, 3), 90, np.uint8)
-    heatmaps.draw(square, (slice(32, 96), slice(0, 128)), found, "", tmp_path / "figure.png")
+    heatmaps.draw(square, (slice(32, 96), slice(0, 128)), image_maps, "", tmp_path / "figure.png")
     shown = figures[0].axes[1].images[1].get_array()
     rows, columns = np.nonzero(shown > 0.9 * shown.max())
     assert rows.min() < 16 <= rows.max() < 32 and columns.min() < 112 <= columns.max()
@@ -285,15 +288,15 @@ def test_a_map_lies_where_it_was_computed(tmp_path: Path, figures: list[Figure])
 @pytest.mark.parametrize(
     ("height", "width", "levels"), [(60, 120, 2), (120, 60, 1), (1, 120, 1), (120, 1, 3), (120, 120, 5)]
 )
-@pytest.mark.parametrize("scale", [0.0, 1.0, -1e-4, 1e30, float("nan"), float("inf")])
+@pytest.mark.parametrize("scale", [1.0, float("nan"), *further(0.0, -1e-4, 1e30, float("inf"))])
 @pytest.mark.filterwarnings("error")
 def test_no_text_is_cut_off_or_covered(
     height: int, width: int, levels: int, scale: float, tmp_path: Path, figures: list[Figure]
 ) -> None:
-    found = some_maps(levels, 4)
-    found.gates.mul_(scale)
+    image_maps = some_maps(levels, 4)
+    image_maps.gates.mul_(scale)
     square = np.full((120, 120, 3), 90, np.uint8)
-    heatmaps.draw(square, (slice(0, height), slice(0, width)), found, "Title", tmp_path / "figure.png")
+    heatmaps.draw(square, (slice(0, height), slice(0, width)), image_maps, "Title", tmp_path / "figure.png")
     (figure,) = figures
     boxes = [text.get_window_extent() for text in figure.texts]
     ticks = [axes.get_tightbbox() for axes in figure.axes]
@@ -347,7 +350,7 @@ def test_missing_arguments_are_named(arguments: list[str], message: str, photo: 
             "four.pt",
             "photo.png",
             None,
-            "model=four.pt: it takes 4 channels, and only RGB pictures are drawn on",
+            "model=four.pt: it takes 4 channels, and only RGB images are drawn on",
         ),
         (
             "two.pt",
@@ -360,11 +363,11 @@ def test_missing_arguments_are_named(arguments: list[str], message: str, photo: 
             "two.pt",
             "none",
             None,
-            "source=none: there is no such file or folder; write a picture or a folder of pictures",
+            "source=none: there is no such file or folder; write an image or a folder of images",
         ),
-        ("two.pt", "empty", None, "source=empty: it holds no picture; write a folder that holds some"),
-        ("two.pt", "two.pt", None, "two.pt: it cannot be read as a picture; move it away or save it anew"),
-        ("two.pt", "cut", None, "cut/z.jpg: it cannot be read as a picture; move it away or save it anew"),
+        ("two.pt", "empty", None, "source=empty: it holds no image; write a folder that holds some"),
+        ("two.pt", "two.pt", None, "two.pt: it cannot be read as an image; move it away or save it anew"),
+        ("two.pt", "cut", None, "cut/z.jpg: it cannot be read as an image; move it away or save it anew"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused_and_leaves_nothing(

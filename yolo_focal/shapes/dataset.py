@@ -1,7 +1,7 @@
-"""Puts the shapes data sets on disk: seeded, and the same bytes on every machine.
+"""Writes the shapes data sets: the same files, byte by byte, on every machine.
 
-One set of pictures (`scenes.py`) with the labels of each of Ultralytics' tasks. Images are uncompressed, as encoders
-differ by version.
+The same images (`scenes.py`) are written with the labels of each of Ultralytics' tasks. They are uncompressed, because
+the output of image encoders differs between versions.
 """
 
 from __future__ import annotations
@@ -16,50 +16,56 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from yolo_focal import scenes
 from yolo_focal.errors import ConfigError
-from yolo_focal.scenes import NAMES, SIZE, Shape
+from yolo_focal.shapes import scenes
+from yolo_focal.shapes.scenes import NAMES, SIZE, Shape
 
 COUNTS = {"train": 480, "val": 120}
-MARK = ".yolo-focal-shapes"  # a file that says that a folder is ours to replace
+MARK = ".yolo-focal-shapes"  # marker file of a drawn data set, whose folder may be replaced
 
 
 def draw(path: str | Path, task: str = "detect") -> None:
-    """Draw a whole set into the folder `path`, which appears only when the last file is written.
+    """Draw a data set into a folder, which is created under its name when all files are written.
+
+    Has no effect if the folder already holds the complete data set.
 
     Args:
-        path: The data set's folder. For `classify` it gets `train/<class>` and `val/<class>`, with one shape on each
-            image; for the other tasks `images/train`, `images/val`, `labels/train` and `labels/val`.
+        path: The data set's folder. For `classify` its subfolders are `train/<class>` and `val/<class>`, with one shape
+            on each image; for the other tasks `images/train`, `images/val`, `labels/train` and `labels/val`.
         task: `detect`, `segment` (outlines), `pose` (a shape's outermost points and its centre), `obb` (boxes along a
             shape's own direction) or `classify`.
 
     Raises:
-        ConfigError: `path` exists and holds something else, or there is no such task.
+        ConfigError: `path` exists and holds other files, or there is no such task.
     """
     from ultralytics.utils import TQDM
 
     if task not in TASKS:
         raise ConfigError(f"task={task}: there is no such task; write one of {', '.join(TASKS)}")
     path = Path(path)
-    if _is_whole(path, task):
+    if _is_complete(path, task):
         return
     if path.exists():
-        _remove_remains(path)
+        _remove_incomplete(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     try:
-        todo = [(split, i) for split, count in COUNTS.items() for i in range(count)]
-        for split, i in TQDM(todo, desc=f"Drawing {path.name}"):
+        images = [(split, i) for split, count in COUNTS.items() for i in range(count)]
+        for split, i in TQDM(images, desc=f"Drawing {path.name}"):
             TASKS[task](unfinished, split, i)
         (unfinished / MARK).touch()
-        unfinished.chmod(0o755)  # mkdtemp's folders are for their owner alone
-        _put_in_place(unfinished, path, task)
+        unfinished.chmod(0o755)  # mkdtemp creates folders that only their owner may read
+        _move(unfinished, path, task)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _labelled(values: Callable[[Shape], Iterable[float]]) -> Callable[[Path, str, int], None]:
-    """Return what writes an image and its label file, a line for each shape: its class, then `values`."""
+    """Return a function that writes an image and its label file.
+
+    Args:
+        values: The values of a shape's line in the label file, after its class.
+    """
 
     def write(folder: Path, split: str, index: int) -> None:
         image, shapes = scenes.scene(split, index)
@@ -72,7 +78,8 @@ def _labelled(values: Callable[[Shape], Iterable[float]]) -> Callable[[Path, str
     return write
 
 
-def _sorted_by_class(folder: Path, split: str, index: int) -> None:
+def _classified(folder: Path, split: str, index: int) -> None:
+    """Write an image with one shape to the folder of its class."""
     image, (shape,) = scenes.scene(split, index, most=1)
     _save(folder / split / NAMES[shape.cls] / f"{index:04}.bmp", image)
 
@@ -83,6 +90,7 @@ def _save(file: Path, image: npt.NDArray[np.uint8]) -> None:
 
 
 def _box(shape: Shape) -> tuple[float, ...]:
+    """Return a shape's bounding box as in a label file: center x and y, width and height, from 0 to 1."""
     left, top, right, bottom = scenes.box(shape)
     return (left + right) / 2 / SIZE, (top + bottom) / 2 / SIZE, (right - left) / SIZE, (bottom - top) / SIZE
 
@@ -92,20 +100,21 @@ TASKS: dict[str, Callable[[Path, str, int], None]] = {
     "segment": _labelled(lambda shape: scenes.outline(shape).flat),
     "pose": _labelled(lambda shape: (*_box(shape), *scenes.keypoints(shape).flat)),
     "obb": _labelled(lambda shape: scenes.oriented_box(shape).flat),
-    "classify": _sorted_by_class,
+    "classify": _classified,
 }
 
 
-def _is_whole(path: Path, task: str) -> bool:
-    wanted = {"": ".bmp"} if task == "classify" else {"images": ".bmp", "labels": ".txt"}
+def _is_complete(path: Path, task: str) -> bool:
+    suffixes = {"": ".bmp"} if task == "classify" else {"images": ".bmp", "labels": ".txt"}
     return all(
         len(list((path / kind / split).rglob(f"*{suffix}"))) == count
-        for kind, suffix in wanted.items()
+        for kind, suffix in suffixes.items()
         for split, count in COUNTS.items()
     )
 
 
-def _remove_remains(path: Path) -> None:
+def _remove_incomplete(path: Path) -> None:
+    """Remove an incomplete data set; raise ConfigError if the folder holds other files."""
     if any(path.iterdir()) and not (path / MARK).exists():
         raise ConfigError(
             f"{path}: this folder holds something else than the shapes data set, and it would be lost: "
@@ -114,9 +123,9 @@ def _remove_remains(path: Path) -> None:
     shutil.rmtree(path)
 
 
-def _put_in_place(unfinished: Path, path: Path, task: str) -> None:
+def _move(unfinished: Path, path: Path, task: str) -> None:
     try:
         os.replace(unfinished, path)  # noqa: PTH105
     except OSError:
-        if not _is_whole(path, task):  # where it is, another process has just drawn the same set
+        if not _is_complete(path, task):  # otherwise another process has just drawn the same data set
             raise

@@ -1,7 +1,7 @@
-"""Draws the pictures of the shapes data sets, and says what is on them: the same on every machine.
+"""Draws the images of the shapes data sets and returns the shapes on them, the same on every machine.
 
-To that end everything is computed in whole numbers (no library's rasteriser or float rounding), and random numbers come
-from NumPy's legacy generator, whose streams are frozen.
+To that end everything is computed in integers, without a library's rasteriser or floating-point rounding, and random
+numbers come from NumPy's legacy generator, whose streams do not change between versions.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ SPLITS = ("train", "val")
 
 _GRID = 16  # vertices lie on a grid of 1/16 pixel
 _SAMPLES = 4  # anti-aliasing: samples per pixel and axis
-_TURN = 360
-_ONE = 1 << 12  # the unit of the table below
+_TURN = 360  # degrees
+_ONE = 1 << 12  # fixed-point representation of 1 in the table of cosines
 _COS = [round(_ONE * math.cos(2 * math.pi * k / _TURN)) for k in range(_TURN)]
 
-# Blue, green, red. A colour of its own is what lets a class be told apart after minutes of training.
+# Blue, green, red. Each class has its own colour, so that a detector learns the classes in a few minutes of training.
 _PAINT = {"circle": (50, 60, 205), "square": (205, 90, 50), "triangle": (60, 190, 60), "star": (50, 205, 225)}
-_SHADE = 40
+_SHADE = 40  # largest random change of a colour value
 
 
 class Shape(NamedTuple):
-    """A drawn object. All lengths are in 1/16 pixel.
+    """A drawn object. All coordinates are in 1/16 pixel.
 
     Attributes:
         cls: Its class, an index into `NAMES`.
-        outline: Its corners, `(N, 2)` x and y; a circle has 36.
-        center: x and y of the point that the corners lie around.
-        angle: Where its oriented box points, in degrees from the x axis towards the y axis.
+        outline: Its corners, `(N, 2)`, x and y; a circle is a polygon of 36 corners.
+        center: x and y of its centre.
+        angle: Direction of its oriented box, in degrees from the x axis towards the y axis.
     """
 
     cls: int
@@ -51,15 +51,15 @@ def scene(split: str, index: int, most: int = 5) -> tuple[npt.NDArray[np.uint8],
 
     Args:
         split: `train` or `val`.
-        index: The image's number within the split.
-        most: The largest number of shapes on it; at least 1.
+        index: The image's index within the split.
+        most: Largest number of shapes on it; at least 1.
 
     Returns:
-        The image, `(SIZE, SIZE, 3)`, and the shapes on it.
+        The image, `(SIZE, SIZE, 3)`, BGR, and the shapes on it.
     """
     rng = np.random.RandomState([SPLITS.index(split), index])
     image = _background(rng)
-    for _ in range(_pick(rng, 2, 7)):  # lines that belong to no class
+    for _ in range(_pick(rng, 2, 7)):  # lines, which have no label
         _fill(image, _line(rng), _color(rng))
     shapes: list[Shape] = []
     taken: list[tuple[int, int, int, int]] = []
@@ -77,44 +77,44 @@ def scene(split: str, index: int, most: int = 5) -> tuple[npt.NDArray[np.uint8],
 
 
 def box(shape: Shape) -> tuple[int, int, int, int]:
-    """Return a shape's bounding box in whole pixels: left, top, right and bottom."""
+    """Return a shape's bounding box, rounded outwards to pixels: left, top, right and bottom."""
     left, top = shape.outline.min(axis=0) // _GRID
     right, bottom = -(-shape.outline.max(axis=0) // _GRID)
     return int(left), int(top), int(right), int(bottom)
 
 
 def outline(shape: Shape) -> npt.NDArray[np.float64]:
-    """Return a shape's corners as shares of the image's sides, `(N, 2)`."""
-    return _shares(shape.outline)
+    """Return a shape's corners, normalised to the image size, `(N, 2)`."""
+    return _normalized(shape.outline)
 
 
 def keypoints(shape: Shape) -> npt.NDArray[np.float64]:
-    """Return a shape's `KEYPOINTS` as shares of the image's sides, `(5, 2)`; of corners on one height, the first."""
+    """Return a shape's `KEYPOINTS`, normalised to the image size, `(5, 2)`; of equally extreme corners, the first."""
     x, y = shape.outline.T
     extremes = [shape.outline[i] for i in (y.argmin(), x.argmax(), y.argmax(), x.argmin())]
-    return _shares(np.array([*extremes, shape.center]))
+    return _normalized(np.array([*extremes, shape.center]))
 
 
 def oriented_box(shape: Shape) -> npt.NDArray[np.float64]:
-    """Return the corners of a shape's box along its own direction, as shares of the image's sides, `(4, 2)`.
+    """Return the corners of a shape's oriented box, normalised to the image size, `(4, 2)`.
 
-    A corner beyond the image's edge is put on it, as Ultralytics accepts no other.
+    Corners outside the image are clipped to its edge, because Ultralytics rejects labels outside it.
     """
     cos, sin = _COS[shape.angle % _TURN], _COS[(shape.angle - _TURN // 4) % _TURN]
     axes = np.array([(cos, sin), (-sin, cos)])
     along = shape.outline @ axes.T
     (a1, b1), (a2, b2) = along.min(axis=0), along.max(axis=0)
     corners: Array = np.array([(a1, b1), (a2, b1), (a2, b2), (a1, b2)]) @ axes // _ONE**2
-    return _shares(np.clip(corners, 0, SIZE * _GRID))
+    return _normalized(np.clip(corners, 0, SIZE * _GRID))
 
 
-def _shares(points: Array) -> npt.NDArray[np.float64]:
-    shares: npt.NDArray[np.float64] = points / (SIZE * _GRID)
-    return shares
+def _normalized(points: Array) -> npt.NDArray[np.float64]:
+    fractions: npt.NDArray[np.float64] = points / (SIZE * _GRID)
+    return fractions
 
 
 def _pick(rng: np.random.RandomState, low: int, high: int) -> int:
-    # A fixed width: the default integer, and with it the stream, differs between platforms.
+    # With an explicit dtype, because the default integer type, and with it the stream, differs between platforms.
     return int(rng.randint(low, high, dtype=np.int32))
 
 
@@ -155,13 +155,13 @@ def _shape(rng: np.random.RandomState) -> Shape:
     start = _pick(rng, 0, _TURN)
     radii = [radius, radius * 2 // 5 if NAMES[cls] == "star" else radius]
     outline = [_point(center, radii[k % 2], start + k * _TURN // corners) for k in range(corners)]
-    # A square's sides lie half a quarter turn from its corners; all boxes around a circle are alike.
-    turned = {"circle": 0, "square": start + _TURN // 8}.get(NAMES[cls], start)
-    return Shape(cls, np.array(outline), center, turned)
+    # The normal of a square's side is 45 degrees from its corner. A circle's box may have any direction.
+    angle = {"circle": 0, "square": start + _TURN // 8}.get(NAMES[cls], start)
+    return Shape(cls, np.array(outline), center, angle)
 
 
 def _fill(image: Array, outline: Array, color: Array) -> None:
-    """Fill a polygon: each pixel takes on the colour by the share of its samples that lie inside (even-odd rule)."""
+    """Fill a polygon; each pixel is blended with the colour by the fraction of its samples inside (even-odd rule)."""
     left, top = np.maximum(outline.min(axis=0) // _GRID, 0)
     right, bottom = np.minimum(outline.max(axis=0) // _GRID + 1, SIZE)
     step = _GRID // _SAMPLES
@@ -171,6 +171,6 @@ def _fill(image: Array, outline: Array, color: Array) -> None:
     for (x1, y1), (x2, y2) in zip(outline, np.roll(outline, -1, axis=0)):
         side = (x - x1) * (y2 - y1) - (x2 - x1) * (y - y1)
         inside ^= ((y1 > y) != (y2 > y)) & ((side < 0) == (y2 > y1))
-    share = inside.reshape(y.size // _SAMPLES, _SAMPLES, x.size // _SAMPLES, _SAMPLES).sum(axis=(1, 3))[..., None]
+    count = inside.reshape(y.size // _SAMPLES, _SAMPLES, x.size // _SAMPLES, _SAMPLES).sum(axis=(1, 3))[..., None]
     region = image[top:bottom, left:right]
-    region[:] = (color * share + region * (_SAMPLES**2 - share)) // _SAMPLES**2
+    region[:] = (color * count + region * (_SAMPLES**2 - count)) // _SAMPLES**2

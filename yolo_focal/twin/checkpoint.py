@@ -1,115 +1,136 @@
-"""Derives the focal twin of a trained checkpoint: grafts, fits, saves and validates it."""
+"""Derives the twin of a trained checkpoint: replaces or inserts a module, fits it, saves and evaluates."""
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from ultralytics import YOLO
 from ultralytics.utils import LOGGER
 
-from yolo_focal import pictures, warm
 from yolo_focal.errors import ConfigError
-from yolo_focal.graft import graft
+from yolo_focal.files import whole
+from yolo_focal.hook import checkpoints
+from yolo_focal.images import find as find_images
+from yolo_focal.images import readable
+from yolo_focal.twin import modules, warm
+from yolo_focal.twin.config import FOCAL
+from yolo_focal.twin.evaluation import Evaluation
+from yolo_focal.twin.graft import graft
+
+_IMAGES = 5000  # that a layer is fitted to, of a larger folder evenly spread
 
 
-def derive_checkpoint(model: str, save: Path, images: str = "", data: str = "", replace: str = "SPPF") -> None:
-    """Write the focal twin of a checkpoint; its classes, task and training arguments are kept.
+def derive_checkpoint(
+    model: str,
+    save: Path,
+    images: str = "",
+    data: str = "",
+    replace: str = "SPPF",
+    after: str = "",
+    module: str = FOCAL,
+    arguments: Sequence[Any] = (),
+) -> None:
+    """Write the twin of a checkpoint, with the same classes, task and training arguments.
 
-    The fit's curve goes into a picture beside it, `<save>-fit.png`.
+    A FocalModulation that replaces another module is fitted to its output, and a plot of the fit's loss curve is
+    written beside the twin, `<save>-fit.png`. Whoever stops it before the end of the fit finds nothing written.
 
     Args:
-        model: The checkpoint, of any task. Ultralytics downloads its own by name.
-        save: Where to write the twin.
-        images: A folder of pictures like those that the network is for; they need no labels. Only a classifier without
-            a `replace` row does without: there the new layer hands on what it gets.
-        data: The data set on whose validation split both are measured; may be left out.
-        replace: The module to replace, as the model YAML names it.
+        model: The checkpoint, of any task. Ultralytics downloads its own checkpoints by name.
+        save: File of the twin.
+        images: A folder of unlabelled images like those that the network is for. Needed where FocalModulation replaces
+            another module, and only there.
+        data: The data set on whose validation images both checkpoints are evaluated; empty for no evaluation.
+        replace: The module to replace, as the model YAML names it, or a row's index.
+        after: The module to insert another behind, or a row's index; empty to replace.
+        module: The registered module that replaces another or is inserted.
+        arguments: Its arguments, as in a row.
 
     Raises:
-        ConfigError: There is no such checkpoint, nothing to replace, no picture to fit to, or another file where the
-            twin would be.
+        ConfigError: There is no such checkpoint or module, no module to replace, no image to fit to, or `save` exists.
     """
     if save.exists():
         raise ConfigError(f"{save}: there is another file of that name; write save= with a new one")
-    files = pictures.find(images) if images else []
-    yolo = load(model)
+    if images and (after or module != FOCAL):
+        change = f"with={module}" if module != FOCAL else f"after={after}"
+        raise ConfigError(
+            f"yolo-focal derive: images={images}: nothing is fitted to images where {change}; leave images= out"
+        )
+    modules.check(module)
+    files = find_images(images) if images else []
+    yolo = checkpoints.load(model)
     yolo.model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        grafted = graft(yolo.model, model, replace)
-    for change in grafted.changes:
+        grafted = graft(yolo.model, model, replace, after, module, arguments)
+    for change in [*grafted.changes, *grafted.weights]:
         LOGGER.info(change)
     if grafted.layers:
-        _check_pictures(files, yolo.model.yaml.get("channels", 3), model)
-    before = _validate(model, data) if data else {}
-    if grafted.layers:
-        curve = warm.fit(yolo.model, grafted.layers, files, int(np.max(yolo.overrides.get("imgsz", 640))))
-        picture = save.with_name(f"{save.stem}-fit.png")
-        _draw(curve, picture)
-        LOGGER.info(f"{picture}: the fit's curve")
-    yolo.model = grafted.model.cpu()
-    _write(yolo, save)
-    LOGGER.info(f"{save}: written")
-    after = _validate(save, data) if data else {}
-    for name, value in before.items():
-        LOGGER.info(f"{name}: {value:.3f} before, {after[name]:.3f} after ({after[name] / (value or 1):.1%})")
+        files = _choose(files, images, yolo.model.yaml.get("channels", 3), model)
+    with tempfile.TemporaryDirectory(prefix="yolo-focal-") as folder:
+        evaluation = Evaluation(yolo, model, data, Path(folder)) if data else None
+        curve = []
+        if grafted.layers:
+            curve = warm.fit(yolo.model, grafted.layers, files, int(np.max(yolo.overrides.get("imgsz", 640))))
+        yolo.model = grafted.model.cpu()
+        _write(yolo, curve, save)
+        if evaluation:
+            _report(evaluation, save)
+    LOGGER.info(f"yolo train model={save} data={data or 'my.yaml'}")
 
 
-def load(model: str) -> Any:
-    """Load a checkpoint as Ultralytics' `YOLO`.
-
-    Raises:
-        ConfigError: There is no such file.
-    """
-    try:
-        return YOLO(model)
-    except FileNotFoundError:
-        raise ConfigError(
-            f"model={model}: there is no such file; write a checkpoint, such as runs/detect/train/weights/best.pt"
-        ) from None
-
-
-def _check_pictures(files: list[Path], channels: int, model: str) -> None:
+def _choose(files: list[Path], images: str, channels: int, model: str) -> list[Path]:
+    """Return the images that a layer is fitted to: those that can be read, of at most `_IMAGES`."""
     if not files:
         raise ConfigError(
-            "yolo-focal derive: images= is missing: write a folder of pictures like those that the network is for, "
+            "yolo-focal derive: images= is missing: write a folder of images like those that the network is for, "
             "without labels; the new layer is fitted to what the old one computes on them"
         )
     if channels != 3:
-        raise ConfigError(f"model={model}: it takes {channels} channels, and a warm start reads RGB pictures only")
+        raise ConfigError(f"model={model}: it takes {channels} channels, and a warm start reads RGB images only")
+    return readable(files[:: -(-len(files) // _IMAGES)], f"images={images}")
 
 
-def _write(yolo: Any, save: Path) -> None:
-    # What the original's training measured is not true of the twin.
+def _write(yolo: Any, curve: list[warm.Point], save: Path) -> None:
+    """Write the checkpoint and the plot of the fit, both or none."""
+    # The metrics of the original's training do not apply to the twin.
     yolo.ckpt = {k: v for k, v in yolo.ckpt.items() if k not in {"train_metrics", "train_results", "best_fitness"}}
     save.parent.mkdir(parents=True, exist_ok=True)
-    part = save.with_name(f".{save.name}.part")
-    yolo.save(part)
-    part.replace(save)
+    plot = save.with_name(f"{save.stem}-fit.png")
+    with whole(save) as unfinished:
+        yolo.save(unfinished)
+        if curve:
+            with whole(plot) as unfinished_plot:
+                _draw(curve, unfinished_plot)
+    if curve:
+        LOGGER.info(f"{plot}: the fit's curve")
+    LOGGER.info(f"{save}: written")
 
 
-def _validate(model: str | Path, data: str) -> dict[str, float]:
-    """Return a checkpoint's main scores: mAP50-95 of boxes, masks or keypoints, top-1 of classifiers."""
-    results: dict[str, float] = YOLO(model).val(data=data, plots=False, verbose=False).results_dict
-    return {key.split("/")[-1]: v for key, v in results.items() if "mAP50-95" in key or "top1" in key}
+def _report(evaluation: Evaluation, save: Path) -> None:
+    try:
+        for line in evaluation.report(save):
+            LOGGER.info(line)
+    except KeyboardInterrupt:  # the twin is there, whatever becomes of its evaluation
+        LOGGER.info(f"{save}: written, but not evaluated")
 
 
 def _draw(curve: list[warm.Point], file: Path) -> None:
     figure = Figure(figsize=(7, 4), layout="constrained")
-    axes = figure.add_subplot(xlabel="steps", ylabel="unexplained share of the old layer's variance")
+    axes = figure.add_subplot(xlabel="steps", ylabel="unexplained fraction of the old layer's variance")
     for layer in sorted({point.layer for point in curve}):
         points = [point for point in curve if point.layer == layer]
         steps = [point.step for point in points]
-        (line,) = axes.plot(steps, [p.fitted for p in points], ":", label=f"layer {layer}, what the fit sees")
+        (line,) = axes.plot(steps, [p.fitted for p in points], ":", label=f"layer {layer}, training views")
         held_out = [p.held_out for p in points]
         if not np.isnan(held_out).any():
-            axes.plot(steps, held_out, color=line.get_color(), label=f"layer {layer}, held-out pictures")
+            axes.plot(steps, held_out, color=line.get_color(), label=f"layer {layer}, held-out images")
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
     axes.legend()
-    file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file, dpi=150)
+    figure.savefig(file, dpi=150, format="png")

@@ -1,157 +1,287 @@
-"""Derives the focal twin of a model config: the same, with FocalModulation in the rows of another module."""
+"""Derives the focal twin of a model config: the same config with FocalModulation, or another module, in its rows."""
 
 from __future__ import annotations
 
 import copy
 import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
 from yolo_focal.errors import ConfigError
+from yolo_focal.files import whole
+from yolo_focal.twin import edit
+from yolo_focal.twin.rows import Positions, find
 
-_FOCAL = "FocalModulation"
+FOCAL = "FocalModulation"
 
 
 class Twin(NamedTuple):
-    """A derived config: its text, and a line for each row that is not the original's."""
+    """A derived config.
+
+    Attributes:
+        text: The YAML text.
+        original: The parsed YAML of the original.
+        config: The parsed YAML of the twin.
+        positions: The rows that are new.
+        changes: A line for each new row, and one on the rows that an insertion moves.
+    """
 
     text: str
+    original: dict[str, Any]
+    config: dict[str, Any]
+    positions: Positions
     changes: list[str]
 
 
-def twin(text: str, file: str, replace: str = "SPPF") -> Twin:
-    """Put FocalModulation where `replace` stands; every other character stays as it is.
+class ParsedTwin(NamedTuple):
+    """A derived config as the parsed YAML that Ultralytics keeps on a model.
 
-    A classifier without such a row gets one before its head instead, where all that it sees passes through.
+    Attributes:
+        config: The parsed YAML.
+        positions: The rows that are new.
+        changes: A line for each new row, and one on the rows that an insertion moves.
+    """
+
+    config: dict[str, Any]
+    positions: Positions
+    changes: list[str]
+
+
+def twin(
+    text: str, file: str, replace: str = "SPPF", after: str = "", module: str = FOCAL, arguments: Sequence[Any] = ()
+) -> Twin:
+    """Replace a module in a model YAML, or insert one; every other character stays as it is.
+
+    Where rows are inserted, the indices in the first column of the rows behind them are changed, and those that begin a
+    row's comment.
 
     Args:
         text: The model YAML.
         file: Its name, for messages.
-        replace: The module to replace, as the rows name it.
+        replace: As for `parsed_twin`.
+        after: As for `parsed_twin`.
+        module: As for `parsed_twin`.
+        arguments: As for `parsed_twin`.
 
     Returns:
-        The twin; rows are counted as Ultralytics' model table does, from 0, through backbone and head.
+        The twin; its rows are counted from 0 through backbone and head, as in Ultralytics' model table. Its text parses
+        to what `parsed_twin` returns.
 
     Raises:
-        ConfigError: There is nothing to replace, or the file is no model YAML.
+        ConfigError: There is nothing to replace, the file is not a model YAML, or its text cannot be edited.
     """
-    rows = _rows(text, file)
-    places = _places([str(row[2].value) for row in rows], file, replace)
-    edits, changes = [], []
-    for index in places.replaced:
-        module, args = (_span(text, node) for node in rows[index][2:])
-        edits += [(*module, _FOCAL), (*args, "[]")]
-        changes.append(_change(index, replace, text[slice(*args)]))
-    if places.inserted is not None:
-        start = text.rfind("\n", 0, rows[places.inserted][0].start_mark.index) + 1
-        indent = re.match(r"\s*", text[start:])[0]  # type: ignore[index]
-        edits.append((start, start, f"{indent}- [-1, 1, {_FOCAL}, []] # this model has no SPPF to replace\n"))
-        changes.append(_insertion(places.inserted))
-    for start, end, new in reversed(edits):
-        text = text[:start] + new + text[end:]
-    return Twin(text, changes)
+    original = _parse(text, file)
+    parsed = parsed_twin(original, file, replace, after, module, arguments)
+    try:
+        edited = _edited(text, original, parsed, (module, _flow([*arguments])), after or replace)
+        difference = _difference(edited, parsed.config)
+    except ValueError as error:
+        difference = str(error)
+    except RecursionError:
+        difference = "an anchor contains an alias of itself"
+    if difference:
+        raise ConfigError(
+            f"{file}: its text cannot be edited: {difference}; write backbone and head as lists of "
+            "[from, repeats, module, [args]], without anchors"
+        )
+    return Twin(edited, original, *parsed)
 
 
-class Places(NamedTuple):
-    """Where a twin has FocalModulation: in the place of these rows, or in front of one that stays."""
+def parsed_twin(
+    config: dict[str, Any],
+    file: str,
+    replace: str = "SPPF",
+    after: str = "",
+    module: str = FOCAL,
+    arguments: Sequence[Any] = (),
+) -> ParsedTwin:
+    """Derive the twin of a parsed config, as `twin` does from its text.
 
-    replaced: list[int]
-    inserted: int | None
+    What read a row reads the row that is inserted behind it. In a classifier without an SPPF to replace, or to insert
+    behind, the module is inserted before the head.
 
-
-class ParsedTwin(NamedTuple):
-    """A derived config as Ultralytics keeps it on a model, where it is, and a line for each such row."""
-
-    config: dict[str, Any]
-    places: Places
-    changes: list[str]
-
-
-def parsed_twin(config: dict[str, Any], file: str, replace: str = "SPPF") -> ParsedTwin:
-    """Do what `twin` does to the parsed config that a checkpoint's model carries.
+    Args:
+        config: The parsed YAML of a model; it is not changed.
+        file: The name of its YAML or checkpoint, for messages.
+        replace: The module to replace, as the rows name it, or a row's index.
+        after: The module to insert a row behind, as the rows name it, or a row's index; empty to replace.
+        module: The module that replaces another or is inserted.
+        arguments: Its arguments.
 
     Raises:
-        ConfigError: There is nothing to replace.
+        ConfigError: There is nothing to replace, or nothing to insert behind.
     """
     config = copy.deepcopy(config)
     rows = [*config["backbone"], *config["head"]]
-    places = _places([str(row[2]) for row in rows], file, replace)
-    changes = []
-    for index in places.replaced:
-        changes.append(_change(index, replace, str(rows[index][3])))
-        rows[index][2:] = [_FOCAL, []]
-    if places.inserted is not None:
-        config["head"].insert(-1, [-1, 1, _FOCAL, []])
-        changes.append(_insertion(places.inserted))
-    return ParsedTwin(config, places, changes)
+    names = [str(row[2]) for row in rows]
+    positions = find(names, file, replace, after)
+    given, in_backbone = [*arguments], len(config["backbone"])
+    changes: list[str] = []
+    derived: list[list[Any]] = []
+    for index, row in enumerate(rows):
+        if index in positions.before:
+            place = "before Classify, as there is no SPPF" if positions.is_before_head else f"behind {names[index - 1]}"
+            changes.append(f"row {len(derived)}: {module}, {given} {place}")
+            derived.append([-1, 1, module, given])
+        entries = row[1:]
+        if index in positions.replaced:
+            changes.append(f"row {index}: {names[index]}, {row[3]} -> {module}, {given}")
+            entries = [row[1], module, given]
+        # A new list, because an alias makes two rows the same object.
+        derived.append([positions.reads(row[0], index), *entries])
+    if positions.before and not positions.is_before_head:
+        changes.append(f"rows from {positions.before[0]} on: moved, and the indices that they read with them")
+    # A row behind the backbone's last is one of the backbone.
+    in_backbone += sum(index - 1 < in_backbone for index in positions.before) * (not positions.is_before_head)
+    config["backbone"], config["head"] = derived[:in_backbone], derived[in_backbone:]
+    return ParsedTwin(config, positions, changes)
 
 
-def _places(modules: list[str], file: str, replace: str) -> Places:
-    replaced = [index for index, module in enumerate(modules) if module == replace]
-    if replaced:
-        return Places(replaced, None)
-    if replace == "SPPF" and modules[-1] == "Classify":
-        return Places([], len(modules) - 1)
-    named = ", ".join(sorted(set(modules)))
-    raise ConfigError(f"{file}: no row names {replace}; write replace= with one of {named}")
+def name_of_twin(file: str, module: str = FOCAL) -> str:
+    """Insert `-focal` after the model family: `yolo11-seg.yaml` becomes `yolo11-focal-seg.yaml`.
 
-
-def _change(index: int, replace: str, args: str) -> str:
-    one_line = re.sub(r"\s+", " ", args)
-    return f"row {index}: {replace}, {one_line} -> {_FOCAL}, []"
-
-
-def _insertion(index: int) -> str:
-    return f"row {index}: {_FOCAL}, [] before Classify, as there is no SPPF"
-
-
-def _span(text: str, node: yaml.Node) -> tuple[int, int]:
-    start, end = node.start_mark.index, node.end_mark.index
-    return start, start + len(text[start:end].rstrip())  # a block's end is where the next one starts
-
-
-def name_of_twin(file: str) -> str:
-    """Put `-focal` behind the family and its number: `yolo11-seg.yaml` becomes `yolo11-focal-seg.yaml`."""
+    Args:
+        file: The original's name.
+        module: The new module; for another one than FocalModulation its name in lower case is inserted.
+    """
     path = Path(file)
     family = re.match(r"(?:[A-Za-z]+-)?[A-Za-z]*\d+[a-z]?(?=-|$)", path.stem)
     end = family.end() if family else len(path.stem)
-    return f"{path.stem[:end]}-focal{path.stem[end:]}{path.suffix}"
+    suffix = "focal" if module == FOCAL else module.lower()
+    return f"{path.stem[:end]}-{suffix}{path.stem[end:]}{path.suffix}"
 
 
-def save(twin_text: str, path: Path) -> bool:
-    """Write a twin; return whether the file was written, False where it holds that very text already.
+def training_command(path: Path, model: str, scales: Iterable[str], module: str = FOCAL) -> str:
+    """Return the command that trains a twin at the scale of the original's name.
+
+    Args:
+        path: The twin, such as `yolo11-focal-seg.yaml`.
+        model: The original as the user wrote it, such as `yolo11n-seg.yaml`.
+        scales: The letters of the twin's scales; without a letter in its name, Ultralytics takes the first.
+        module: The new module.
+    """
+    stem, end = path.stem, 0
+    letter, family = (re.search(r"yolo(?:e-)?v?\d+([nslmx]?)", name) for name in (Path(model).stem, stem))
+    scale = letter[1] if letter else ""
+    if family and not family[1]:
+        end = family.end()
+        path = path.with_name(f"{stem[:end]}{scale}{stem[end:]}{path.suffix}")
+    command = f"yolo train model={path} data=my.yaml"
+    if not family and scale in [*scales][1:]:
+        name = name_of_twin(Path(model).name, module)
+        command += f" # at the first scale; for {scale}, write save= with a name such as {name}"
+    return command
+
+
+def read(path: Path) -> str:
+    """Read a YAML file with its line endings and byte-order mark.
 
     Raises:
-        ConfigError: There is another file of that name.
+        ConfigError: The file is not UTF-8.
     """
+    data = path.read_bytes()
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{path}, line {line}: it is not UTF-8; save it as UTF-8") from None
+
+
+def save(text: str, path: Path) -> bool:
+    """Write a YAML file.
+
+    Returns:
+        Whether the file was written; False if it exists with the same text.
+
+    Raises:
+        ConfigError: The file exists with another text.
+    """
+    data = text.encode("utf-8")
     if path.exists():
-        if path.read_text(encoding="utf-8") == twin_text:
+        if path.is_file() and path.read_bytes() == data:
             return False
         raise ConfigError(f"{path}: there is another file of that name; write save= with a new one")
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(twin_text, encoding="utf-8")
-    part.replace(path)
+    with whole(path) as unfinished:
+        unfinished.write_bytes(data)
     return True
 
 
-def _rows(text: str, file: str) -> list[list[yaml.Node]]:
-    """The rows of backbone and head as YAML nodes, which know their places in the text."""
+def _edited(text: str, original: dict[str, Any], parsed: ParsedTwin, new: tuple[str, str], chosen: str) -> str:
+    """Return the text of a twin, before it is verified.
+
+    Args:
+        text: The original's text.
+        original: The original, parsed.
+        parsed: The twin, parsed.
+        new: The new module, and its arguments as YAML.
+        chosen: The module that was to be replaced, or to insert behind.
+    """
+    positions = parsed.positions
+    if positions.replaced:
+        return edit.replace(text, positions.replaced, *new)
+    rows = [*original["backbone"], *original["head"]]
+    sources = {index: positions.reads(row[0], index) for index, row in enumerate(rows)}
+    changed = {index: _flow(source) for index, source in sources.items() if source != rows[index][0]}
+    text = edit.read_from(text, changed, {index: positions.moved(index) for index in sources})
+    row = "[-1, 1, {}, {}]".format(*new)
+    if positions.is_before_head:
+        return edit.insert_before_last(text, row, f"this model has no {chosen} to replace")
+    for index in reversed(positions.before):
+        text = edit.insert_behind(text, index - 1, row)
+    return text
+
+
+def _flow(value: Any) -> str:
+    """Return a list or a number as YAML in flow style, on one line."""
+    text: str = yaml.safe_dump(
+        [value], default_flow_style=True, sort_keys=False, width=float("inf"), allow_unicode=True
+    )
+    return text.strip()[1:-1]
+
+
+def _parse(text: str, file: str) -> dict[str, Any]:
+    """Parse a model YAML.
+
+    Raises:
+        ConfigError: It is not YAML, or its rows do not have the form that Ultralytics reads.
+    """
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        config = yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise ConfigError(f"{file}, line {line}: it is not YAML: {error.problem}") from error
     except yaml.YAMLError as error:
-        raise ConfigError(f"{file}: not a YAML file: {error}") from error
-    parts = {k.value: v for k, v in root.value} if isinstance(root, yaml.MappingNode) else {}
-    rows = []
+        raise ConfigError(f"{file}: it is not YAML: {error}") from error
+    parts = config if isinstance(config, dict) else {}
     for part in ("backbone", "head"):
-        if not isinstance(parts.get(part), yaml.SequenceNode):
+        if not isinstance(parts.get(part), list):
             raise ConfigError(f"{file}: no list of rows named {part}; write a model YAML such as yolo11n.yaml")
-        rows += [node.value for node in parts[part].value]
+    rows = parts["backbone"] + parts["head"]
     if not rows:
         raise ConfigError(f"{file}: it has no rows; write a model YAML such as yolo11n.yaml")
     for index, row in enumerate(rows):
-        if not isinstance(row, list) or len(row) != 4:
-            raise ConfigError(f"{file}, row {index}: write four entries, [from, repeats, module, args]")
-    return rows
+        if not isinstance(row, list) or len(row) != 4 or not isinstance(row[3], list):
+            raise ConfigError(f"{file}, row {index}: write four entries, [from, repeats, module, [args]]")
+    return parts
+
+
+def _difference(text: str, config: dict[str, Any]) -> str:
+    """Return a line on the first entry of a config that a text does not parse to, or an empty one."""
+    expected = _entries(config)
+    try:
+        parsed = _entries(yaml.safe_load(text))
+    except (yaml.YAMLError, KeyError, TypeError):
+        return "what it would become is not a model YAML"
+    # By `repr`, which tells 1 from True and finds `.nan` equal to itself.
+    names = (name for name in {**expected, **parsed} if repr(parsed.get(name)) != repr(expected.get(name)))
+    return next((f"{name} would become {parsed.get(name)}" for name in names), "")
+
+
+def _entries(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a config's rows and its other entries, by what messages call them."""
+    rows = {f"row {index}": row for index, row in enumerate([*config["backbone"], *config["head"]])}
+    return {**{key: value for key, value in config.items() if key not in {"backbone", "head"}}, **rows}

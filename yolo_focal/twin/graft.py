@@ -1,69 +1,140 @@
-"""Puts FocalModulation into a trained network in the place of another module; everything else stays as trained."""
+"""Replaces a module of a trained network, or inserts one; every other layer keeps its trained weights."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from yolo_focal import derive
-from yolo_focal.errors import ConfigError
 from yolo_focal.focal import FocalModulation
+from yolo_focal.twin import layers
+from yolo_focal.twin.config import FOCAL, parsed_twin
+from yolo_focal.twin.rows import Positions
+
+_TOLERANCE = 1e-6  # of the largest value, within which two layers compute the same
 
 
 class Graft(NamedTuple):
-    """A network with FocalModulation in it.
+    """A network in which a module was replaced or inserted.
 
     Attributes:
         model: The network.
-        layers: Index of each layer that is to do what another did -> its FocalModulation modules, one after another.
-        changes: A line for each row that is not the original's.
+        layers: Index of each layer that is to be fitted -> its FocalModulation, or several in an `nn.Sequential`.
+        changes: A line for each row that differs from the original's.
+        weights: A line for each new layer that says what it computes before it is trained; none for those to be fitted.
     """
 
     model: nn.Module
     layers: dict[int, nn.Module]
     changes: list[str]
+    weights: list[str]
 
 
-def graft(original: Any, file: str, replace: str = "SPPF") -> Graft:
-    """Make the focal twin of a network.
+def graft(
+    original: Any,
+    file: str,
+    replace: str = "SPPF",
+    after: str = "",
+    module: str = FOCAL,
+    arguments: Sequence[Any] = (),
+) -> Graft:
+    """Make the twin of a network.
 
-    A classifier without a `replace` row gets FocalModulation in front of its head instead, where it hands on what it
-    gets until it is trained.
+    A FocalModulation that is inserted starts as the identity. In a classifier without a `replace` row the module is
+    inserted before the head.
 
     Args:
-        original: A network of Ultralytics' that was built from a model YAML; it stays as it is.
+        original: An Ultralytics network that was built from a model YAML, in evaluation mode; it is not changed.
         file: Its checkpoint's name, for messages.
-        replace: The module to replace, as the rows name it.
+        replace: The module to replace, as the rows name it, or a row's index.
+        after: The module to insert another behind, or a row's index; empty to replace.
+        module: The module that replaces another or is inserted.
+        arguments: Its arguments, as in a row.
 
     Returns:
-        The twin. What it replaces is untrained; the inserted layer passes everything through.
+        The twin. A new layer has its constructor's weights, apart from an inserted FocalModulation; one that has all
+        tensors of the layer that it replaces, by name and shape, takes those over.
 
     Raises:
-        ConfigError: There is nothing to replace, or the module changes its input's shape, which FocalModulation keeps.
+        ConfigError: There is nothing to replace or to insert behind, or a module does not keep its input's shape.
     """
-    config, places, changes = derive.parsed_twin(original.yaml, file, replace)
-    _check_shapes(original, places.replaced, file, replace)
+    config, positions, changes = parsed_twin(original.yaml, file, replace, after, module, arguments)
+    layers.check_shapes(original, positions.replaced, layers.old(file, replace, module))
+    layers.check_new(config, positions.new, file, module)
     channels = config.get("channels", config.get("ch", 3))
-    built = type(original)(config, ch=channels, verbose=False).to(next(original.parameters()).device)
+    untrained = type(original)(config, ch=channels, verbose=False).to(next(original.parameters()).device).eval()
 
     twin = copy.deepcopy(original)
-    twin.yaml = config
-    layers = list(twin.model)
-    for index in places.replaced:
-        layers[index] = built.model[index]
-    if places.inserted is not None:
-        layers.insert(places.inserted, pass_through(built.model[places.inserted]))
-        layers[-1].i = built.model[-1].i
-    twin.model = nn.Sequential(*layers)
-    return Graft(twin.eval(), {index: layers[index] for index in places.replaced}, changes)
+    twin.yaml, twin.save = config, untrained.save
+    kept = iter([layer for index, layer in enumerate(twin.model) if index not in positions.replaced])
+    grafted = [fresh if index in positions.new else next(kept) for index, fresh in enumerate(untrained.model)]
+    for layer, fresh in zip(grafted, untrained.model):
+        layer.i, layer.f = fresh.i, fresh.f
+    twin.model = nn.Sequential(*grafted)
+    if module == FOCAL and positions.replaced:
+        return Graft(twin.eval(), {index: grafted[index] for index in positions.replaced}, changes, [])
+
+    taken = {index: _take_over(grafted[index], original.model[index]) for index in positions.replaced}
+    for index in set(positions.new) - taken.keys() if module == FOCAL else ():
+        pass_through(grafted[index])
+    weights = _compare(twin.eval(), original, positions, taken) if module != FOCAL or after else []
+    return Graft(twin, {}, changes, weights)
+
+
+def _take_over(new: nn.Module, old: nn.Module) -> bool:
+    """Copy a layer's tensors to the one that replaces it, if that has all of them, by name and shape."""
+    tensors, places = old.state_dict(), new.state_dict()
+    fits = all(key in places and places[key].shape == value.shape for key, value in tensors.items())
+    if tensors and fits:
+        new.load_state_dict(tensors, strict=False)
+    return bool(tensors) and fits
+
+
+def _compare(twin: Any, original: Any, positions: Positions, taken: dict[int, bool]) -> list[str]:
+    """Return a line for each new layer: whether it has weights, and computes what was computed without it.
+
+    Args:
+        twin: The twin.
+        original: The original.
+        positions: The new layers.
+        taken: Index of a replacing layer -> whether it took over the weights of the one that it replaces.
+    """
+    lines: list[str] = []
+
+    def compare(layer: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        is_replaced = layer.i in taken
+        with torch.no_grad():
+            expected = original.model[layer.i](inputs[0]) if is_replaced else inputs[0]
+        is_same = bool((output - expected).abs().max() <= _TOLERANCE * expected.abs().max())
+        start = "takes over the old layer's weights" if taken.get(layer.i) else "starts fresh"
+        if is_replaced:
+            computes = "computes the same as the old layer" if is_same else "computes something else than the old layer"
+        else:
+            computes = "is the identity" if is_same else "is not the identity"
+        end = "computes what the original does" if is_same else "must be trained before it is used"
+        lines.append(f"row {layer.i} {start} and {computes}, so the twin {end}")
+
+    channels = twin.yaml.get("channels", twin.yaml.get("ch", 3))
+    parameter = next(twin.parameters())
+    image = torch.rand(1, channels, layers.SIDE, layers.SIDE, generator=torch.Generator().manual_seed(0)).to(parameter)
+    layers.observe(twin, positions.new, [image], compare)
+    kept = len(twin.model) - len(positions.new)
+    return [f"{kept} of {len(twin.model)} layers keep their weights", *lines]
 
 
 @torch.no_grad()
 def pass_through(module: FocalModulation) -> FocalModulation:
-    """Make a module hand on its input exactly: the query is the input, the modulator 1, the projection the identity."""
+    """Set a module's weights to the identity: the query is the input, the modulator 1, the output projection identity.
+
+    Args:
+        module: The module, with biases and without a LayerNorm; changed in place.
+
+    Returns:
+        The module.
+    """
     dim = module.dim
     identity = torch.eye(dim)[:, :, None, None]
     module.proj_in.weight[:dim] = identity
@@ -73,27 +144,3 @@ def pass_through(module: FocalModulation) -> FocalModulation:
     module.proj.weight.copy_(identity)
     module.proj.bias.zero_()  # type: ignore[union-attr]
     return module
-
-
-def _check_shapes(original: Any, indices: list[int], file: str, replace: str) -> None:
-    def check(layer: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        before, after = (tuple(x.shape[1:]) if isinstance(x, Tensor) else None for x in (inputs[0], output))
-        if before is None or before != after:
-            raise ConfigError(
-                f"{file}, row {layer.i}: {replace} makes {_shape(output)} of {_shape(inputs[0])}, and FocalModulation "
-                "keeps the shape of one map; write replace= with a module that does"
-            )
-
-    hooks = [original.model[index].register_forward_hook(check) for index in indices]
-    try:
-        side = 2 * int(max(original.stride))
-        with torch.no_grad():
-            like = next(original.parameters())
-            original(torch.zeros(1, original.yaml.get("channels", original.yaml.get("ch", 3)), side, side).to(like))
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-def _shape(value: Any) -> str:
-    return "x".join(map(str, value.shape[1:])) if isinstance(value, Tensor) else f"{len(value)} maps"

@@ -1,11 +1,10 @@
-"""Fits FocalModulation to what the module that it replaces computes on pictures: a warm start that needs no labels."""
+"""Fits FocalModulation to the output of the module that it replaces: a warm start from unlabelled images."""
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,30 +15,36 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from ultralytics.nn.modules import SPP, SPPF
 from ultralytics.utils import TQDM
 
-from yolo_focal import pictures
-from yolo_focal.graft import pass_through
+from yolo_focal import images
+from yolo_focal.twin.graft import pass_through
+from yolo_focal.twin.layers import observe
 
-_STEPS = 1500
+_STEPS = 1500  # at most, and as many with 94 images or more
+_STEPS_PER_IMAGE = 16
+_MIN_STEPS = 600  # with few images fewer steps lose more than they save
 _BATCH = 16
-_LEARNING_RATE = 3e-3  # the peak of a one-cycle schedule
-_VIEWS = 1600  # of all pictures together, or two of each picture where that is more
-_MEMORY = 2 << 30  # bytes that the feature maps may take
-_HELD_OUT = 16  # one picture in so many is kept back for the curve
-_POINTS = 30  # of the curve
-_STARTING = 32  # views of each size that the start is computed from
+_LEARNING_RATE = 3e-3  # maximum of the one-cycle schedule
+_VIEWS = 1600  # views of all images together, or two of each image if that is more
+_VIEWS_PER_IMAGE = 32  # at most: more views of the same images are too alike
+_MEMORY = 2 << 30  # limit for the feature maps, in bytes
+_HELD_OUT = 16  # every 16th image is held out from the fit
+_POINTS = 30  # points of the loss curve
+_FLAT = 5  # the curve is flat if this many points are less than 1 % below all points before them
+_HASTE = 4  # where it is flat, the rest of the schedule runs this many times as fast
+_INITIAL_VIEWS = 32  # views of each size for the least-squares initialisation
 
-# What a layer gets and what it gives: an entry for each size, (B, C, H, W), in bfloat16, which has float32's range.
+# Inputs and outputs of a layer: a pair for each input size, (B, C, H, W), in bfloat16, which has float32's range.
 Maps = list[tuple[Tensor, Tensor]]
 
 
 class Point(NamedTuple):
-    """A point of a layer's curve, in shares of its outputs' variance that the fit leaves unexplained.
+    """A point of a layer's loss curve: mean squared error as a fraction of the variance of the old layer's output.
 
     Attributes:
         layer: The layer's index.
-        step: Steps taken.
-        fitted: On what the fit sees, a mean over the steps since the last point.
-        held_out: On whole pictures that it does not see; NaN where there are too few to keep one back.
+        step: Number of steps taken.
+        fitted: Loss on the training views, averaged over the steps since the previous point.
+        held_out: Loss on held-out letterboxed images; NaN if there are fewer than 16 images, so that none is held out.
     """
 
     layer: int
@@ -49,110 +54,132 @@ class Point(NamedTuple):
 
 
 def fit(original: Any, layers: dict[int, nn.Module], files: list[Path], imgsz: int) -> list[Point]:
-    """Fit each layer to what the original's layer of the same index computes.
+    """Fit each layer to the output of the original's layer of the same index.
 
-    Nothing but these layers changes: letting those that read them learn too made the network worse on pictures that
-    the fit had not seen.
+    Only these layers change: also training the layers that read them made the network worse on unseen images.
 
     Args:
         original: The trained network, in evaluation mode.
         layers: Index of a layer -> the FocalModulation to fit, or several in sequence; changed in place.
-        files: The pictures to run the original on; they need no labels.
+        files: The images to run the original on; they need no labels.
         imgsz: The network's input size in pixels.
 
     Returns:
-        The layers' curves.
+        The points of the layers' loss curves.
 
     Raises:
-        ConfigError: A file is no picture.
+        ConfigError: A file cannot be read as an image.
     """
-    torch.set_num_threads(os.cpu_count() or 1)  # Ultralytics leaves a core free for its data loader
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) - 1))  # one core stays free for whatever else runs
+    try:
+        return _fit(original, layers, files, imgsz)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _fit(original: Any, layers: dict[int, nn.Module], files: list[Path], imgsz: int) -> list[Point]:
     held_out = files[::_HELD_OUT] if len(files) >= _HELD_OUT else []
-    kept = sorted({*files} - {*held_out})
+    train = sorted({*files} - {*held_out})
     stride = int(max(original.stride))
-    probe = _run(original, list(layers), pictures.views(kept, imgsz, stride, 1))
-    bytes_a_view = sum(2 * 2 * maps[0][0][0].numel() for maps in probe.values())
-    count = min(max(_VIEWS, 2 * len(kept)), max(_MEMORY // bytes_a_view, pictures.BATCH))
-    views = TQDM(
-        pictures.views(kept, imgsz, stride, count), total=-(-count // pictures.BATCH), desc="Running the original"
-    )
-    seen = _run(original, list(layers), views)
-    unseen = _run(original, list(layers), pictures.whole(held_out, imgsz))
+    # A first batch, of the full size, shows how many views fit into memory: inputs and outputs, 2 bytes an element.
+    sample = _record(original, list(layers), images.views(train, imgsz, stride, 1))
+    bytes_per_view = sum(2 * 2 * maps[0][0][0].numel() for maps in sample.values())
+    wanted = max(min(_VIEWS, _VIEWS_PER_IMAGE * len(train)), 2 * len(train))
+    count = min(wanted, max(_MEMORY // bytes_per_view, images.BATCH))
+    batches = images.views(train, imgsz, stride, count)
+    # Bars are closed also when Ctrl-C ends the work: what the command then says starts on a line of its own.
+    with TQDM(batches, total=-(-count // images.BATCH), desc="Running the original") as views:
+        train_maps = _record(original, list(layers), views)
+    held_out_maps = _record(original, list(layers), images.letterboxed(held_out, imgsz))
+    steps = min(_STEPS, max(_MIN_STEPS, _STEPS_PER_IMAGE * len(train)))
     return [
         point
         for index, layer in layers.items()
-        for point in _fit_one(index, layer, original.model[index], seen[index], unseen[index])
+        for point in _fit_layer(index, layer, original.model[index], train_maps[index], held_out_maps[index], steps)
     ]
 
 
-class _Enough(Exception):  # noqa: N818  not an error: it ends a forward pass early
-    pass
+def _record(original: Any, indices: list[int], batches: Iterable[Tensor]) -> dict[int, Maps]:
+    """Run the original up to the last of some layers and return the inputs and outputs of each of them."""
+    recorded: dict[int, dict[int, list[tuple[Tensor, Tensor]]]] = {index: {} for index in indices}
 
+    def record(layer: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        of_this_size = recorded[layer.i].setdefault(inputs[0].shape[-1], [])
+        of_this_size.append((inputs[0].cpu().bfloat16(), output.cpu().bfloat16()))
 
-@torch.no_grad()
-def _run(original: Any, indices: list[int], batches: Iterable[Tensor]) -> dict[int, Maps]:
-    """Run the original up to the last of the layers and keep what each of them gets and gives."""
-    found: dict[int, dict[int, list[tuple[Tensor, Tensor]]]] = {index: {} for index in indices}
-
-    def keep(layer: Any, inputs: tuple[Tensor], output: Tensor) -> None:
-        by_size = found[layer.i].setdefault(inputs[0].shape[-1], [])
-        by_size.append((inputs[0].cpu().bfloat16(), output.cpu().bfloat16()))
-        if layer.i == max(indices):
-            raise _Enough
-
-    device = next(original.parameters()).device
-    hooks = [original.model[index].register_forward_hook(keep) for index in indices]
-    try:
-        for batch in batches:
-            with contextlib.suppress(_Enough):
-                original(batch.to(device))
-    finally:
-        for hook in hooks:
-            hook.remove()
+    observe(original, indices, batches, record)
     return {
         index: [(torch.cat([x for x, _ in maps]), torch.cat([y for _, y in maps])) for maps in by_size.values()]
-        for index, by_size in found.items()
+        for index, by_size in recorded.items()
     }
 
 
-def _fit_one(index: int, layer: nn.Module, old: nn.Module, seen: Maps, unseen: Maps) -> Iterator[Point]:
+def _fit_layer(
+    index: int, layer: nn.Module, old: nn.Module, train_maps: Maps, held_out_maps: Maps, steps: int
+) -> list[Point]:
+    """Initialise a layer, then train it to the old layer's output by mean squared error; return its loss curve.
+
+    The curve has `_POINTS` points, or fewer if the loss on the held-out images no longer falls, so that the rest of the
+    learning rate's schedule runs faster.
+    """
     device = next(old.parameters()).device
-    _start(layer, old, [(x[:_STARTING], y[:_STARTING]) for x, y in seen], device)
-    variance = _variance(seen)
+    _initialize(layer, old, [(x[:_INITIAL_VIEWS], y[:_INITIAL_VIEWS]) for x, y in train_maps], device)
+    variance = _variance(train_maps)
     parameters = list(layer.parameters())
     for parameter in parameters:
         parameter.requires_grad_(True)
     optimizer = torch.optim.AdamW(parameters, lr=_LEARNING_RATE, weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _LEARNING_RATE, total_steps=_STEPS, pct_start=0.1)
-    shares = torch.tensor([float(len(x)) for x, _ in seen])
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _LEARNING_RATE, total_steps=steps, pct_start=0.1)
+    views_per_size = torch.tensor([float(len(x)) for x, _ in train_maps])
     generator = torch.Generator().manual_seed(0)
-    losses = []
-    bar = TQDM(range(1, _STEPS + 1), desc=f"Fitting layer {index}")
-    for step in bar:
-        maps = seen[int(torch.multinomial(shares, 1, generator=generator))]
-        picked = torch.randperm(len(maps[0]), generator=generator)[:_BATCH]
-        x, y = (m[picked].to(device).float() for m in maps)
-        loss = F.mse_loss(layer(x), y) / variance
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        schedule.step()
-        losses.append(loss.item())
-        if step % (_STEPS // _POINTS) == 0:
-            point = Point(index, step, sum(losses) / len(losses), _share(layer, unseen, device))
-            bar.set_postfix(unexplained=f"{point.fitted:.3f}", on_held_out=f"{point.held_out:.3f}")
-            yield point
-            losses.clear()
+    losses: list[float] = []
+    curve: list[Point] = []
+    step = scheduled = 0
+    with TQDM(total=steps, desc=f"Fitting layer {index}") as bar:
+        while scheduled < steps:
+            step += 1
+            maps = train_maps[int(torch.multinomial(views_per_size, 1, generator=generator))]
+            batch = torch.randperm(len(maps[0]), generator=generator)[:_BATCH]
+            x, y = (m[batch].to(device).float() for m in maps)
+            loss = F.mse_loss(layer(x), y) / variance
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimizer.step()
+            losses.append(loss.item())
+            if step % (steps // _POINTS) == 0:
+                curve.append(Point(index, step, sum(losses) / len(losses), _unexplained(layer, held_out_maps, device)))
+                held_out = {"on_held_out": f"{curve[-1].held_out:.3f}"} if held_out_maps else {}
+                bar.set_postfix(unexplained=f"{curve[-1].fitted:.3f}", **held_out)
+                losses.clear()
+            ahead = min(_HASTE if _is_flat(curve) else 1, steps - scheduled)
+            for _ in range(ahead):
+                schedule.step()
+            scheduled += ahead
+            bar.update(ahead)
+    return curve
+
+
+def _is_flat(curve: list[Point]) -> bool:
+    """Return whether the loss on the held-out images has stopped falling; False without such images."""
+    losses = [point.held_out for point in curve]
+    return len(losses) > _FLAT and min(losses[-_FLAT:]) > 0.99 * min(losses[:-_FLAT])
 
 
 @torch.no_grad()
-def _start(layer: nn.Module, old: Any, maps: Maps, device: torch.device) -> None:
-    """Set a layer to what least squares can tell without a step of training; the output projection is the identity.
+def _initialize(layer: nn.Module, old: Any, maps: Maps, device: torch.device) -> None:
+    """Initialise a layer by least squares, without a training step; its output projection is the identity.
 
-    An SPPF's output is SiLU(z) = sigmoid(z) * z, which has FocalModulation's form: the query is fitted to sigmoid(z),
-    and the modulator, whose context is the SPPF's own first convolution, to z. For any other module the query is near
-    1, and the modulator is fitted to the output.
+    An SPPF's output is SiLU(z) = sigmoid(z) * z, a product like that of query and modulator: the query is fitted to
+    sigmoid(z) and the modulator to z, with the SPPF's first convolution as the context. For any other module the query
+    starts near 1 and the modulator is fitted to the output.
+
+    Args:
+        layer: The FocalModulation, or several in sequence, of which all but the last become the identity.
+        old: The module that it replaces.
+        maps: Inputs and outputs of `old`.
+        device: Where to compute.
     """
     modules: list[Any] = list(layer) if isinstance(layer, nn.Sequential) else [layer]
     *before, new = modules
@@ -161,29 +188,33 @@ def _start(layer: nn.Module, old: Any, maps: Maps, device: torch.device) -> None
     inputs = [x.to(device).float() for x, _ in maps]
     query = slice(0, new.dim)
     if isinstance(old, (SPP, SPPF)):
-        _read_the_same_context(new, old)
-        wanted = _outputs(old.cv2.bn, old, inputs)
+        _copy_context(new, old)
+        targets = _outputs(old.cv2.bn, old, inputs)
         new.proj_in.weight[query, :, 0, 0], new.proj_in.bias[query] = _least_squares(
-            inputs, [z.sigmoid() for z in wanted]
+            inputs, [z.sigmoid() for z in targets]
         )
     else:
-        wanted = [y.to(device).float() for _, y in maps]
+        targets = [y.to(device).float() for _, y in maps]
         new.proj_in.bias[query] = 1
-    contexts: list[Tensor] = []
-    hook = new.h.register_forward_pre_hook(lambda _, inputs: contexts.append(inputs[0]))
+    aggregates: list[Tensor] = []  # the inputs of h, which projects them to the modulator
+    hook = new.h.register_forward_pre_hook(lambda _, inputs: aggregates.append(inputs[0]))
     for x in inputs:
         new(x)
     hook.remove()
-    new.h.weight[:, :, 0, 0], new.h.bias[:] = _least_squares(contexts, wanted)
+    new.h.weight[:, :, 0, 0], new.h.bias[:] = _least_squares(aggregates, targets)
     new.proj.weight.copy_(torch.eye(new.dim)[:, :, None, None])
     new.proj.bias.zero_()
 
 
-def _read_the_same_context(new: Any, old: Any) -> None:
-    """Let the levels read what an SPPF pools: once as it is, once averaged over 5x5, larger and all positions."""
+def _copy_context(new: Any, old: Any) -> None:
+    """Initialise the context projection and the focal levels with what an SPPF pools.
+
+    Both halves of the context channels are the output of the SPPF's first convolution. The first level passes one half
+    through and averages the other over 5x5 positions; the other levels and the global one average over larger windows.
+    """
     first: Any = fuse_conv_bn_eval(old.cv1.conv, old.cv1.bn)
     dim, half = new.dim, first.out_channels
-    new.proj_in.weight.mul_(0.1)  # small, but not zero, so that training can tell the channels apart
+    new.proj_in.weight.mul_(0.1)  # small but not zero: channels with equal weights would get equal gradients
     new.proj_in.weight[dim : 2 * dim] = first.weight.repeat(2, 1, 1, 1)[:dim]
     new.proj_in.bias[dim : 2 * dim] = first.bias.repeat(2)[:dim]
     new.proj_in.bias[2 * dim :] = torch.tensor([1.0] + [0.3] * new.focal_level)
@@ -196,7 +227,7 @@ def _read_the_same_context(new: Any, old: Any) -> None:
 
 
 def _outputs(part: nn.Module, module: nn.Module, inputs: list[Tensor]) -> list[Tensor]:
-    """Run a module and return what a part of it gives."""
+    """Run a module on each input and return the outputs of one of its submodules."""
     outputs: list[Tensor] = []
     hook = part.register_forward_hook(lambda *args: outputs.append(args[-1]))
     for x in inputs:
@@ -206,7 +237,10 @@ def _outputs(part: nn.Module, module: nn.Module, inputs: list[Tensor]) -> list[T
 
 
 def _least_squares(inputs: list[Tensor], outputs: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Return weight, `(out, in)`, and bias of the 1x1 convolution that comes nearest to `outputs` (ridge, 1e-3)."""
+    """Fit a 1x1 convolution by ridge regression; return its weight, `(out, in)`, and bias, `(out,)`.
+
+    The penalty is 1e-3 times the mean of the Gram matrix's diagonal.
+    """
     x, y = (torch.cat([m.permute(0, 2, 3, 1).flatten(0, 2) for m in maps]) for maps in (inputs, outputs))
     x = torch.cat([x, x.new_ones(len(x), 1)], dim=1)
     gram = x.T @ x
@@ -215,8 +249,8 @@ def _least_squares(inputs: list[Tensor], outputs: list[Tensor]) -> tuple[Tensor,
     return solution[:-1].T, solution[-1]
 
 
-def _share(layer: nn.Module, maps: Maps, device: torch.device) -> float:
-    """Return the share of the outputs' variance that a layer leaves unexplained."""
+def _unexplained(layer: nn.Module, maps: Maps, device: torch.device) -> float:
+    """Return a layer's mean squared error as a fraction of the outputs' variance; NaN without maps."""
     if not maps:
         return math.nan
     with torch.no_grad():

@@ -1,0 +1,118 @@
+"""Checks of what modules are given: one error that names the argument, what was given and what to write instead."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def integer(name: str, value: Any, at_least: int) -> int:
+    """Return an integer argument.
+
+    Raises:
+        TypeError: It is no integer.
+        ValueError: It is too small.
+    """
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        result = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name}={value!r}: write an integer of at least {at_least}") from None
+    if result < at_least:
+        raise ValueError(f"{name}={value!r}: write an integer of at least {at_least}")
+    return result
+
+
+def odd(name: str, value: Any, at_least: int = 1) -> int:
+    """Return a kernel size, which must be odd so that the map keeps its height and width.
+
+    Raises:
+        TypeError: It is no integer.
+        ValueError: It is even or too small.
+    """
+    size = integer(name, value, at_least)
+    if size % 2 == 0:
+        raise ValueError(f"{name}={size}: a kernel must be odd; write {size - 1} or {size + 1}")
+    return size
+
+
+def divisor(name: str, value: Any, total: int, what: str) -> int:
+    """Return a number of parts that `total` divides into.
+
+    Args:
+        name: The argument's name.
+        value: The number of parts.
+        total: What is divided.
+        what: What is divided, in words, such as "channels".
+
+    Raises:
+        TypeError: It is no integer.
+        ValueError: It is less than 1, or `total` does not divide into so many equal parts.
+    """
+    parts = integer(name, value, at_least=1)
+    if total % parts:
+        close = min((part for part in range(1, total + 1) if total % part == 0), key=lambda part: abs(part - parts))
+        raise ValueError(f"{name}={parts}: {total} {what} do not divide into {parts} equal parts; write {close}")
+    return parts
+
+
+def positive(name: str, value: Any, example: float) -> float:
+    """Return a number above 0.
+
+    Raises:
+        TypeError: It is no number.
+        ValueError: It is not above 0, or not finite.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name}={value!r}: write a number above 0, such as {example}")
+    if not 0 < value < float("inf"):
+        raise ValueError(f"{name}={value!r}: write a number above 0, such as {example}")
+    return float(value)
+
+
+def probability(name: str, value: Any) -> float:
+    """Return a probability, from 0 up to but not including 1.
+
+    Raises:
+        TypeError: It is no number.
+        ValueError: It is out of that range.
+    """
+    expected = "write a number from 0 up to but not including 1, such as 0.1"
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name}={value!r}: {expected}")
+    if not 0 <= value < 1:
+        raise ValueError(f"{name}={value!r}: {expected}")
+    return float(value)
+
+
+def flag(name: str, value: Any) -> bool:
+    """Return an argument that is True or False.
+
+    Raises:
+        TypeError: It is neither.
+    """
+    if not isinstance(value, bool):
+        raise TypeError(f"{name}={value!r}: write True or False")
+    return value
+
+
+def check_map(module: str, x: Tensor, channels: int) -> None:
+    """Check that an input is a feature map `(B, channels, H, W)` of a floating-point dtype.
+
+    Nothing is checked while the module is traced: the trace would warn that the result is recorded as a constant.
+
+    Raises:
+        ValueError: It has another shape.
+        TypeError: It has another dtype.
+    """
+    if torch.jit.is_tracing():  # type: ignore[attr-defined,no-untyped-call]
+        return
+    if x.dim() != 4 or x.shape[1] != channels:
+        shape = ", ".join(str(size) for size in x.shape)
+        raise ValueError(f"{module}: expected an input of shape (B, {channels}, H, W), got ({shape})")
+    if not x.is_floating_point():
+        raise TypeError(f"{module}: expected an input of a floating-point dtype, got {x.dtype}")

@@ -1,0 +1,1 @@
+"""Focal twins of existing models: the same model with FocalModulation in the place of another module."""
