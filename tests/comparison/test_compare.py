@@ -1,339 +1,296 @@
-"""`yolo-focal compare`: what it refuses, what it says, and that it comes to the same table whatever happens to it."""
+"""Whole comparisons: from the command line, interrupted, on a full disk, with files cut off, of every task."""
 
 from __future__ import annotations
 
 import json
-import math
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import jsonschema
 import polars as pl
 import psutil
 import pytest
-from conftest import COMMAND, environment, run
-from scipy import stats
+import torch
+from support import COMMAND, run, start
 
 import yolo_focal
 from yolo_focal import ConfigError
-from yolo_focal.comparison import table, words
-from yolo_focal.comparison.plan import Plan, Run, make
-from yolo_focal.comparison.statistics import Difference, difference
+from yolo_focal.comparison import costs
 
-SMALL = ("imgsz=64", "batch=8", "fraction=0.1", "plots=False", "epochs=3", "warmup_epochs=0")
+SCHEMA = json.loads(Path(costs.__file__).with_name("summary.schema.json").read_text(encoding="utf-8"))
 PAIR = "models=yolov8n.yaml,yolov8n-focal.yaml"
-STEADY = ["model", "seed", "finished", "metrics/mAP50-95(B)", "metrics/precision(B)", "fitness", "epochs"]
+SMALL = ("imgsz=64", "batch=8", "fraction=0.1", "plots=False", "epochs=3", "warmup_epochs=1")
+FOUR_RUNS = (COMMAND, "compare", "data=shapes.yaml", PAIR, "seeds=2", "parallel=2", *SMALL)
 
 
 @pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let `runs` be below the test's own folder."""
+def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-# Statistics
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which `FOUR_RUNS` has ended without an interruption, and how long it took, `seconds.txt`."""
+    folder = tmp_path_factory.mktemp("whole")
+    began = time.monotonic()
+    out = run(*FOUR_RUNS, cwd=folder).stdout
+    assert "2 seeds and 120 images: differences of about " in out
+    (folder / "seconds.txt").write_text(str(time.monotonic() - began))
+    return folder
 
 
-def test_the_interval_is_that_of_the_paired_t_test() -> None:
-    rng = np.random.RandomState(0)
-    first, other = rng.rand(6), rng.rand(6)
-    found = difference(first, other)
-    reference = stats.ttest_rel(other, first).confidence_interval(0.95)
-    assert (found.low, found.high) == pytest.approx((reference.low, reference.high))
-    assert found.mean == pytest.approx((other - first).mean()) and found.seeds == 6
-    wider = difference(first, other, comparisons=4)
-    reference = stats.ttest_rel(other, first).confidence_interval(1 - 0.05 / 4)
-    assert (wider.low, wider.high) == pytest.approx((reference.low, reference.high))
-
-
-@pytest.mark.parametrize("seeds", [2, 3, 5, 10])
-def test_equal_models_differ_in_five_percent_of_comparisons(seeds: int) -> None:
-    rng = np.random.RandomState(seeds)
-    times = 1000
-    missed = sum(difference(rng.randn(seeds), rng.randn(seeds)).is_more_than_noise for _ in range(times))
-    assert stats.binomtest(missed, times, 0.05).pvalue > 0.001
-
-
-def test_as_many_seeds_as_it_names_show_the_difference_four_times_out_of_five() -> None:
-    rng = np.random.RandomState(0)
-    found = difference([0, 0, 0, 0], [0.5, 1.5, 0.2, 1.8])
-    assert found.needed is not None
-    spread = np.std([0.5, 1.5, 0.2, 1.8], ddof=1)
-    shown = [
-        difference(np.zeros(found.needed), rng.normal(found.mean, spread, found.needed)).low > 0 for _ in range(500)
-    ]
-    assert 0.75 < np.mean(shown) < 0.90
-
-
-def test_a_model_with_itself_has_no_interval() -> None:
-    assert difference([0.3, 0.4, 0.5], [0.3, 0.4, 0.5]) == Difference(0, 0, 0, 3, None)
-    one = difference([0.3], [0.4])
-    assert math.isnan(one.low) and one.seeds == 1 and one.needed is None
-
-
-# Words
-
-A_PLAN = Plan(Path("x"), ["a.yaml", "b.yaml"], {"a": "a.yaml", "b": "b.yaml"}, "d.yaml", "detect", 5, {}, 1, 1)
-
-
-@pytest.mark.parametrize(
-    ("found", "words_"),
-    [
-        (
-            Difference(0.012, 0.003, 0.021, 5, 4),
-            "b is better than a by 0.0120 mAP50-95(B) (95% interval +0.0030 to +0.0210, 5 seeds): more than noise.",
-        ),
-        (
-            Difference(-0.012, -0.021, -0.003, 2, 4),
-            "b is worse than a by 0.0120 mAP50-95(B) (95% interval -0.0210 to -0.0030, 2 seeds): more than noise. "
-            "With fewer than 3 seeds this is to be taken with caution.",
-        ),
-        (
-            Difference(0.012, -0.003, 0.027, 5, 9),
-            "No difference between b and a beyond noise: +0.0120 mAP50-95(B) (95% interval -0.0030 to +0.0270, 5 "
-            "seeds). If the true difference is as large as the one seen, about 9 seeds would show it four times out of "
-            "five.",
-        ),
-        (
-            Difference(0.0, -0.003, 0.003, 5, None),
-            "No difference between b and a beyond noise: +0.0000 mAP50-95(B) (95% interval -0.0030 to +0.0030, 5 "
-            "seeds). If the true difference is as large as the one seen, more than 1,000 seeds would show it four "
-            "times out of five.",
-        ),
-        (
-            Difference(0.01, math.nan, math.nan, 1, None),
-            "b is +0.0100 mAP50-95(B) from a with one seed. One seed says nothing about noise: write seeds=5.",
-        ),
-        (Difference(0.0, 0.0, 0.0, 5, None), "b and a give the same results."),
-        (None, "b and a have no seed that both finished: nothing can be said."),
-    ],
-)
-def test_what_is_said_of_a_difference(found: Difference | None, words_: str) -> None:
-    assert words.verdict(A_PLAN, "b", found) == words_
-
-
-# What is refused
-
-
-def refusal(**arguments: Any) -> str:
-    given = {"data": "shapes.yaml", "models": ["yolov8n.yaml", "yolov8n-focal.yaml"], **arguments}
-    with pytest.raises(ConfigError) as caught:
-        yolo_focal.compare(**given)
-    return str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (
-            {"models": ["yolov8n.yaml"]},
-            "models=yolov8n.yaml: write two or more, such as models=yolov8n.yaml,yolov8n-focal.yaml",
-        ),
-        ({"seeds": 0}, "seeds=0: write a whole number from 1 on, such as seeds=5"),
-        ({"seeds": "x"}, "seeds=x: write a whole number from 1 on, such as seeds=5"),
-        ({"workers": 1.5}, "workers=1.5: write a whole number from 1 on, such as workers=5"),
-        ({"engine": "slurm"}, "engine=slurm: write engine=local or engine=ray"),
-        ({"address": "auto"}, "address=auto: it goes with engine=ray"),
-        ({"seed": 1}, "seed=1: compare sets it itself: seeds= says how many; leave it out"),
-        (
-            {"time": 1},
-            "time=1: compare sets it itself: runs have to be of equal length; write epochs=; leave it out",
-        ),
-        ({"device": "0,1"}, "device=0,1: each run trains on one device; write one, such as device=0"),
-        (
-            {"models": ["yolov8n.yaml", "yolov8n-seg.yaml"]},
-            "models=: yolov8n is for detect, yolov8n-seg for segment; compare models of one task",
-        ),
-        (
-            {"models": ["yolov8n.yaml", "none.pt"]},
-            "models=none.pt: there is no such file; write a checkpoint or a model YAML",
-        ),
-        (
-            {"models": ["yolov8n.yaml", "yolov8n"]},
-            "models=yolov8n: write model YAMLs or checkpoints, such as yolov8n.yaml or best.pt",
-        ),
-        ({"pretrained": "none.pt"}, "pretrained=none.pt: there is no such file; write a checkpoint's path"),
-    ],
-)
-def test_what_cannot_work_is_refused_and_leaves_nothing(arguments: dict[str, Any], message: str) -> None:
-    assert refusal(**arguments) == message
-    assert not Path("runs").exists()
-
-
-def test_an_unknown_argument_and_missing_data_are_named() -> None:
-    assert "'epoch' is not a valid" in refusal(epoch=3) and "epochs" in refusal(epoch=3)
-    assert refusal(data="none.yaml").startswith("data=none.yaml: ")
-    assert not Path("runs").exists()
-
-
-def test_something_else_of_the_same_name_is_refused() -> None:
-    from yolo_focal.shapes import draw
-
-    draw("set", "detect")
-    data = Path("my.yaml")
-    data.write_text(f"path: {Path('set').absolute()}\ntrain: images/train\nval: images/val\nnames: [a, b, c]\n")
-    shutil.copy(yolo_focal.configs.folder() / "yolov8-focal.yaml", "own.yaml")
-    folder, models = Path("runs/compare/one"), ["yolov8n.yaml", "own.yaml"]
-    make(folder, "my.yaml", models, 2, 1, {"epochs": 3})
-    plan, runs = make(folder, "my.yaml", models, 3, 2, {"epochs": 3})  # more seeds, and another number side by side
-    assert len(runs) == 6 and plan.threads == (os.cpu_count() or 1)
-    anew = "write name= with another name than one, or what it was begun with"
-
-    def refused(*given: Any) -> str:
-        with pytest.raises(ConfigError) as caught:
-            make(folder, *given)
-        return str(caught.value)
-
-    began = f"{folder} was begun with"
-    assert refused("my.yaml", models, 2, 1, {"epochs": 4}) == f"{began} epochs=3, and now it is 4: {anew}"
-    assert refused("my.yaml", models, 2, 1, {}) == f"{began} epochs=3, and now it is its default: {anew}"
-    assert refused("my.yaml", models[::-1], 2, 1, {"epochs": 3}) == (
-        f"{began} models=yolov8n.yaml,own.yaml, and now it is own.yaml,yolov8n.yaml: {anew}"
-    )
-    Path("own.yaml").write_text(Path("own.yaml").read_text() + "\n# changed\n")
-    assert refused("my.yaml", models, 2, 1, {"epochs": 3}) == (
-        f"{began} models: own.yaml=the file as it was, and now it is another one of that name: {anew}"
-    )
-    shutil.copy(yolo_focal.configs.folder() / "yolov8-focal.yaml", "own.yaml")
-    label = next(Path("set/labels/train").iterdir())
-    label.write_text(label.read_text() + "0 0.5 0.5 0.1 0.1\n")
-    assert refused("my.yaml", models, 2, 1, {"epochs": 3}) == (
-        f"{began} data=my.yaml as it was, and now it is other images or labels of that name: {anew}"
-    )
-    (folder / "plan.json").write_text("{}")
-    assert refused("my.yaml", models, 2, 1, {"epochs": 3}) == (
-        f"{folder / 'plan.json'}: it is not what a comparison writes; write name= with another name"
-    )
-
-
-# The whole
-
-
-def steady(name: str = "compare") -> pl.DataFrame:
+def steady(name: str = "compare", folder: Path = Path()) -> pl.DataFrame:
     """Return the table without what differs from time to time."""
-    return pl.read_csv(f"runs/compare/{name}/results.csv").select(STEADY)
+    frame = pl.read_csv(folder / "runs/compare" / name / "results.csv")
+    return frame.drop("seconds", "cpu_seconds", "peak_memory_mib")
+
+
+def summary(name: str = "compare") -> Any:
+    return json.loads(Path(f"runs/compare/{name}/summary.json").read_text(encoding="utf-8"))
 
 
 def test_two_models_from_the_command_line() -> None:
-    command = (COMMAND, "compare", "data=shapes.yaml", PAIR, "seeds=2", "workers=2", *SMALL)
-    out = run(*command, cwd=Path.cwd()).stdout
+    small = (*SMALL, "epochs=1", "warmup_epochs=0")
+    out = run(COMMAND, "compare", "data=shapes.yaml", PAIR, "seeds=1", *small, cwd=Path.cwd()).stdout
     folder = Path("runs/compare/compare")
-    assert out.splitlines()[-1] == f"Results saved to {folder / 'report.html'}"
-    assert {path.name for path in folder.iterdir() if path.is_file()} >= {"report.html", "results.csv", "summary.json"}
+    lines = out.splitlines()
+    assert lines[-1] == f"Results saved to {folder / 'report.html'}"
+    begun = lines.index(f"{folder}: 2 runs, 0 of them finished")
+    assert lines[begun + 1] == "2 runs of 1 epochs to go, 1 at a time on the default device"
+    assert re.fullmatch(r"They need about [\d,]+ MiB of disk, and [\d,]+ MiB are free", lines[begun + 2])
+    assert re.search(r"yolov8n, seed0: 1 epochs in \d+ s, \d\.\d{4}", out)
+    assert "1 of 2 runs have finished; the time left is known after the first epoch of each model" in out
+    assert {path.name for path in folder.iterdir() if path.is_file()} == {
+        *("plan.json", "files.json", "costs.json", "report.html", "results.csv", "summary.json"),
+        *("learning-curves.png", "accuracy-against-time.png", "differences-1-yolov8n-focal.png"),
+    }
     rows = steady()
-    assert rows["model"].to_list() == 2 * ["yolov8n", "yolov8n-focal"] and rows["seed"].to_list() == [0, 0, 1, 1]
-    assert rows["finished"].all() and rows["epochs"].to_list() == 4 * [3]
-    for png in ("learning-curves", "speed-against-accuracy", "paired-differences-of-yolov8n-focal"):
-        assert (folder / f"{png}.png").stat().st_size > 5000
-    summary = json.loads((folder / "summary.json").read_text())
-    assert summary["first"] == "yolov8n" and summary["differences"]["yolov8n-focal"]["seeds"] == 2
-    parameters = {label: one["parameters"] for label, one in summary["profiles"].items()}
+    assert rows["model"].to_list() == ["yolov8n", "yolov8n-focal"] and rows["finished"].all()
+    found = summary()
+    jsonschema.validate(found, SCHEMA)
+    parameters = {label: cost["parameters"] for label, cost in found["costs"].items()}
     # Of 256 channels: FocalModulation's 297,219 for the 164,224 of SPPF's two convolutions, batch norms fused.
     assert parameters["yolov8n-focal"] - parameters["yolov8n"] == 297_219 - 164_224
-    assert all(len(one["onnxruntime"]) == 3 for one in summary["profiles"].values())
-    page = (folder / "report.html").read_text()
-    assert (
-        page.count("<svg") >= 3
-        and "http" not in page.replace("http://www.w3.org", "").split("</style>")[1].split("<svg")[0]
-    )
-    assert summary["words"][0] in page
-    # Once more: nothing is trained again, and the report is written anew.
+    assert all(len(cost["onnxruntime"]) == len(cost["cpu"]) == 3 for cost in found["costs"].values())
+    assert found["score"] == "mean_of_last" and found["environments"][0]["torch"] == torch.__version__.partition("+")[0]
+    status = run(COMMAND, "compare", "status", cwd=Path.cwd()).stdout.splitlines()
+    assert status[-4] == f"{folder}: 2 of 2 runs have finished"
+    assert [line.split()[:4] for line in status[-2:]] == [
+        ["yolov8n", "seed0", "the", "default"],
+        ["yolov8n-focal", "seed0", "the", "default"],
+    ]
+
+
+@pytest.mark.slow
+def test_the_same_command_again_trains_only_what_is_not_whole(whole: Path) -> None:
+    shutil.copytree(whole / "runs", "runs")
+    folder = Path("runs/compare/compare")
     before = [path.stat().st_mtime_ns for path in sorted(folder.rglob("best.pt"))]
+    assert len(before) == 4
     (folder / "report.html").unlink()
-    run(*command, cwd=Path.cwd())
+    run(*FOUR_RUNS, cwd=Path.cwd())
     assert [path.stat().st_mtime_ns for path in sorted(folder.rglob("best.pt"))] == before
     assert (folder / "report.html").exists()
+    # A file of a finished run cut off at any length: that run is done again, to the same table.
+    cut_off(folder / "yolov8n" / "seed1" / "result.json")
+    for name in ("results.csv", "summary.json", "plan.json", "costs.json", "files.json"):
+        cut_off(folder / name)
+    out = run(*FOUR_RUNS, cwd=Path.cwd()).stdout
+    assert f"{folder}: 4 runs, 3 of them finished" in out
+    assert steady().equals(steady(folder=whole))
 
 
+def cut_off(file: Path) -> None:
+    content = file.read_bytes()
+    file.write_bytes(content[: random.Random(len(content)).randrange(len(content))])
+
+
+BROKEN = """
+import torch, yolo_focal
+
+@yolo_focal.register
+class Broken(torch.nn.Module):
+    def __init__(self, dim):
+        super().__init__()
+
+    def forward(self, x):
+        if self.training and x.shape[0] == 8:
+            raise RuntimeError('no <b>luck</b>')
+        return x
+"""
+
+
+@pytest.mark.slow
 def test_a_run_that_fails_is_reported_and_does_not_stop_the_others() -> None:
-    Path("broken.py").write_text(
-        "import torch, yolo_focal\n@yolo_focal.register\nclass Broken(torch.nn.Module):\n"
-        "    def __init__(self, dim):\n        super().__init__()\n"
-        "    def forward(self, x):\n"
-        "        if self.training and x.shape[0] == 8:\n            raise RuntimeError('no <b>luck</b>')\n"
-        "        return x\n"
-    )
+    Path("broken.py").write_text(BROKEN)
     rows = "nc: 3\nbackbone:\n- [-1, 1, Conv, [16, 3, 8]]\n- [-1, 1, Conv, [32, 3, 2]]\n- [-1, 1, {}, []]\n"
     rows += "head:\n- [[0, 2], 1, Detect, [nc]]\n"
     for name, module in (("good", "nn.Identity"), ("bad", "Broken")):
         Path(f"{name}.yaml").write_text(rows.format(module))
     command = (COMMAND, "compare", "data=shapes.yaml", "models=good.yaml,bad.yaml", "seeds=1", *SMALL, "epochs=1")
-    done = run(*command, cwd=Path.cwd(), check=False, YOLO_FOCAL_MODULES="broken")
+    done = run(*command, cwd=Path.cwd(), check=False, YOLO_FOCAL_MODULES="broken.py")
     assert (done.returncode, done.stdout.splitlines()[-1]) == (
         1,
         "1 of 2 runs failed; the same command tries them again",
     )
     folder = Path("runs/compare/compare")
-    page = (folder / "report.html").read_text()
+    page = (folder / "report.html").read_text(encoding="utf-8")
     log = folder / "bad" / "seed0" / "log.txt"
-    said = f"bad, seed 0 failed: RuntimeError: no <b>luck</b> (the whole log: {log}). The same command tries it again."
+    said = f"bad, seed0 failed: RuntimeError: no <b>luck</b> (the whole log: {log}). The same command tries it again."
     assert said in done.stdout
     assert "no &lt;b&gt;luck&lt;/b&gt;" in page and "<b>luck" not in page
     assert "have no seed that both finished" in page
     assert steady()["finished"].to_list() == [True, False]
 
 
-def outcome(**result: Any) -> table.Outcome:
-    found = {
-        "metrics": {"metrics/mAP50-95(B)": 0.5},
-        "classes": {"a": 0.5},
-        "names": ["a", "b"],
-        "seconds": 1.0,
-        **result,
-    }
-    return table.Outcome(Run(Path("x/a/seed0"), "a", 0), found, "", [0.5], None)
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"engine": "slurm"}, "engine=slurm: write engine=local or engine=ray"),
+        ({"address": "auto"}, "address=auto: it goes with engine=ray"),
+        ({"storage": "s3://bucket"}, "storage=s3://bucket: it goes with engine=ray"),
+    ],
+)
+def test_what_is_refused_at_once(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        yolo_focal.compare("shapes.yaml", ["yolov8n.yaml", "yolov8n-focal.yaml"], **arguments)
+    assert str(caught.value) == message
+    assert list(Path().iterdir()) == []
 
 
-def test_what_the_report_warns_of() -> None:
-    failed = outcome()._replace(result=None, failure="OSError: [Errno 28] No space left on device", nan_epoch=2)
-    assert words.warnings(A_PLAN, [outcome(), failed]) == [
-        f"a, seed 0 failed: OSError: [Errno 28] No space left on device (the whole log: {Path('x/a/seed0/log.txt')}). "
-        "The same command tries it again.",
-        "a, seed 0: the loss was no number in epoch 2.",
-        "The validation images have no labels of b: nothing is said about these classes.",
-    ]
+def test_a_comparison_leaves_the_number_of_threads_as_it_was() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with pytest.raises(ConfigError):
+            yolo_focal.compare("none.yaml", ["yolov8n.yaml", "yolov8n-focal.yaml"])
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_costs_stand_on_their_own_feet(tmp_path: Path) -> None:
+    """A model that cannot be loaded, or takes another number of channels, does not stop the others."""
+    code = (
+        "from ultralytics import YOLO; from ultralytics.nn.tasks import DetectionModel\n"
+        "m = YOLO('yolov8n.yaml'); m.save('rgb.pt'); m.model = DetectionModel('yolov8n.yaml', ch=1); m.save('gray.pt')"
+    )
+    run(sys.executable, "-c", code, cwd=tmp_path)
+    Path("cut.pt").write_bytes(Path("rgb.pt").read_bytes()[:1000])
+    threads = torch.get_num_threads()
+    found = costs.measure({name: tmp_path / f"{name}.pt" for name in ("rgb", "gray", "cut")}, 64, "cpu")
+    assert torch.get_num_threads() == threads
+    assert found["gray"].cpu is not None and found["gray"].onnxruntime is not None and found["gray"].notes == []
+    assert found["gray"].parameters == (found["rgb"].parameters or 0) - 2 * 16 * 9
+    assert found["cut"][:5] == (None, None, None, None, None)
+    assert [note.partition(":")[0] for note in found["cut"].notes] == ["the checkpoint", "GFLOPs"]
+
+
+# Whole, whatever happens
 
 
 def still_running() -> list[str]:
     """Return the commands of the runs of this test that are alive."""
     commands = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]
     return [
-        " ".join(one) for one in commands if "yolo_focal.comparison.run" in one and str(Path.cwd()) in " ".join(one)
+        " ".join(command)
+        for command in commands
+        if "yolo_focal.comparison.run" in command and str(Path.cwd()) in " ".join(command)
     ]
 
 
 @pytest.mark.slow
-def test_killed_ten_times_it_comes_to_the_same_table() -> None:
-    command = [COMMAND, "compare", "data=shapes.yaml", PAIR, "seeds=2", "workers=2", *SMALL, "epochs=6"]
-    run(*command, "name=whole", cwd=Path.cwd())
-    began = time.monotonic()
-    run(*command, "name=timed", cwd=Path.cwd())
-    usual = time.monotonic() - began
+def test_killed_ten_times_it_comes_to_the_same_table(whole: Path) -> None:
+    usual = float((whole / "seconds.txt").read_text())
     rng = random.Random(0)
     for _ in range(10):
-        process = subprocess.Popen(
-            [*command, "name=killed"],
-            env=environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        time.sleep(rng.uniform(0.1, 0.7) * usual)
+        process = start(*FOUR_RUNS)
+        time.sleep(rng.uniform(0.1, 0.5) * usual)
         process.send_signal(signal.SIGKILL)
         process.wait()
         deadline = time.monotonic() + 20
         while still_running():  # they notice by themselves
             assert time.monotonic() < deadline
             time.sleep(0.1)
-    run(*command, "name=killed", cwd=Path.cwd())
-    assert steady("killed").equals(steady("whole"))
-    assert steady("timed").equals(steady("whole"))
+    run(*FOUR_RUNS, cwd=Path.cwd())
+    assert steady().equals(steady(folder=whole))
+
+
+@pytest.mark.slow
+def test_a_comparison_that_is_moved_goes_on_to_the_same_table() -> None:
+    """Its folder is copied to another path, and the data too."""
+    run(sys.executable, "-c", "from yolo_focal.shapes import draw; draw('set')", cwd=Path.cwd())
+    text = "train: images/train\nval: images/val\nnames: [circle, square, triangle, star]\n"
+    command = [COMMAND, "compare", PAIR, "seeds=1", "folds=2", *SMALL]
+    for place in ("here", "else where"):
+        Path(place).mkdir()
+        Path(place, "my.yaml").write_text(f"path: {Path(place).absolute() / 'set'}\n{text}")
+    Path("set").rename("here/set")
+    run(*command, "data=my.yaml", "name=stayed", cwd=Path("here"))
+    process = start(*command, "data=my.yaml", "name=moved", cwd=Path("here"))
+    while not list(Path("here/runs/compare/moved").glob("*/*/snapshots/epoch-*")):
+        assert process.poll() is None
+        time.sleep(0.1)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    while still_running():
+        time.sleep(0.1)
+    Path("else where/runs/compare").mkdir(parents=True)
+    shutil.copytree("here/runs/compare/moved", "else where/runs/compare/moved")
+    Path("here/set").rename("else where/set")
+    run(*command, "data=my.yaml", "name=moved", "device=cpu", "cache=ram", cwd=Path("else where"))
+    shutil.copytree("else where/runs/compare/moved", "runs/compare/moved")
+    shutil.copytree("here/runs/compare/stayed", "runs/compare/stayed")
+    assert steady("moved").equals(steady("stayed"))
+
+
+@pytest.mark.slow
+def test_two_of_the_same_command_at_once(whole: Path) -> None:
+    first = start(*FOUR_RUNS)
+    while not Path("runs/compare/compare/plan.json").exists():
+        assert first.poll() is None
+        time.sleep(0.1)
+    second = run(*FOUR_RUNS, cwd=Path.cwd(), check=False)
+    assert second.returncode == 1
+    assert re.fullmatch(
+        rf"runs/compare/compare: process {first.pid} on \S+ has been working there since [\d -:]+; wait until it ends, "
+        r"or write name= with another name",
+        second.stdout.splitlines()[-1],
+    )
+    first.communicate()
+    assert first.returncode == 0
+    assert steady().equals(steady(folder=whole))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("mount"), reason="it needs a file system of its own, to fill")
+def test_a_full_disk_costs_no_result(tmp_path: Path) -> None:
+    command = [COMMAND, "compare", "data=shapes.yaml", PAIR, "seeds=1", *SMALL, "epochs=4"]
+    run(*command, "name=whole", cwd=tmp_path)
+    disk = tmp_path / "runs" / "compare" / "small"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=150m", "tmpfs", str(disk)], check=False).returncode:
+        pytest.skip("a file system cannot be mounted here")
+    try:
+        filler = disk / "filler"
+        for free in (1, 30, 45, 60):  # MiB: not enough for a checkpoint, for a snapshot, for a second run...
+            used = sum(path.stat().st_size for path in disk.rglob("*") if path.is_file() and path != filler)
+            filler.write_bytes(b"0" * max(0, 150 * 2**20 - used - free * 2**20 - 2**18))
+            done = run(*command, "name=small", cwd=tmp_path, check=False)
+            assert "Traceback" not in done.stdout
+            filler.unlink()
+        run(*command, "name=small", cwd=tmp_path)
+        assert steady("small").equals(steady("whole"))
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
 
 
 @pytest.mark.slow
@@ -352,26 +309,57 @@ def test_every_task(task: str, name: str) -> None:
         data = "shapes-cls"
         run(COMMAND, "shapes-cls", cwd=Path.cwd())
     models = f"models=yolov8n{task}.yaml,yolov8n-focal{task}.yaml"
-    run(COMMAND, "compare", f"data={data}", models, "seeds=1", "workers=2", *SMALL, "epochs=1", cwd=Path.cwd())
-    found = json.loads(Path("runs/compare/compare/summary.json").read_text())
+    run(COMMAND, "compare", f"data={data}", models, "seeds=1", "parallel=2", *SMALL, "epochs=1", cwd=Path.cwd())
+    found = summary()
     assert found["metric"] == name
-    assert found["differences"][f"yolov8n-focal{task}"]["seeds"] == 1
+    assert found["differences"][0]["over_seeds"]["seeds"] == 1
     assert "One seed says nothing about noise" in found["words"][0]
-    assert pl.read_csv("runs/compare/compare/results.csv")[name].null_count() == 0
-
-
-@pytest.mark.slow
-def test_two_workers_of_ray_come_to_the_same_table() -> None:
-    pytest.importorskip("ray")
-    command = (COMMAND, "compare", "data=shapes.yaml", PAIR, "seeds=2", "workers=2", *SMALL)
-    run(*command, "name=here", cwd=Path.cwd())
-    run(*command, "name=there", "engine=ray", cwd=Path.cwd())
-    assert steady("there").equals(steady("here"))
-    assert steady("there")["finished"].all()
+    assert steady()[name].null_count() == 0
 
 
 @pytest.mark.slow
 def test_a_model_with_itself_gives_the_same_results() -> None:
-    command = (COMMAND, "compare", "data=shapes.yaml", "models=yolov8n.yaml,yolov8n.yaml", "seeds=2", *SMALL)
+    command = (
+        COMMAND,
+        "compare",
+        "data=shapes.yaml",
+        "models=yolov8n.yaml,yolov8n.yaml",
+        "seeds=2",
+        *SMALL,
+        "epochs=1",
+    )
     out = run(*command, cwd=Path.cwd()).stdout
     assert "yolov8n-2 and yolov8n give the same results." in out
+
+
+@pytest.mark.slow
+def test_test_images_folds_time_and_more_seeds() -> None:
+    run(sys.executable, "-c", "from yolo_focal.shapes import draw; draw('set')", cwd=Path.cwd())
+    text = f"path: {Path('set').absolute()}\ntrain: images/train\nval: images/val\n"
+    Path("own.yaml").write_text(f"{text}test: images/val\nnames: [circle, square, triangle, star]\n")
+    Path("two.yaml").write_text(f"{text}names: [circle, square, triangle, star]\n")
+    common = (COMMAND, "compare", PAIR, *SMALL, "epochs=1")
+    run(*common, "data=own.yaml", "seeds=2", "name=test", cwd=Path.cwd())
+    found = summary("test")
+    assert found["score"] == "test"
+    assert steady("test")["score test"].null_count() == 0
+    out = run(*common, "data=own.yaml", "seeds=3", "name=test", cwd=Path.cwd()).stdout
+    assert "The comparison was extended after a verdict at 2 seeds" in out
+    run(*common, "data=two.yaml", "seeds=1", "folds=3", "name=folds", cwd=Path.cwd())
+    rows = steady("folds")
+    assert rows["fold"].to_list() == [0, 0, 1, 1, 2, 2]
+    assert summary("folds")["differences"][0]["over_seeds"]["seeds"] == 3
+    run(*common, "data=two.yaml", "seeds=1", "time=0.002", "name=time", cwd=Path.cwd())
+    assert steady("time")["finished"].all()
+
+
+@pytest.mark.slow
+def test_runs_have_names_of_their_own_in_tensorboard() -> None:
+    pytest.importorskip("tensorboard")
+    run("yolo", "settings", "tensorboard=True", cwd=Path.cwd())
+    try:
+        run(COMMAND, "compare", "data=shapes.yaml", PAIR, "seeds=2", *SMALL, "epochs=1", cwd=Path.cwd())
+    finally:
+        run("yolo", "settings", "tensorboard=False", cwd=Path.cwd())
+    logged = sorted(path.parent.name for path in Path("runs").rglob("events.out.tfevents.*"))
+    assert logged == ["yolov8n-focal-seed0", "yolov8n-focal-seed1", "yolov8n-seed0", "yolov8n-seed1"]

@@ -1,1 +1,1 @@
-"""`yolo-focal compare`: which model is better on one's own data, by how much, and how sure that is."""
+"""`yolo-focal compare`: trains models with several seeds and compares them with confidence intervals."""

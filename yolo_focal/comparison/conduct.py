@@ -2,103 +2,168 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+import contextlib
+import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 from ultralytics.utils import LOGGER, RUNS_DIR, TQDM
 
-from yolo_focal.comparison import engines
-from yolo_focal.comparison.files import write_json
-from yolo_focal.comparison.plan import Plan, Run, make
-from yolo_focal.comparison.profile import Profile, profile
-from yolo_focal.comparison.report import write_report
-from yolo_focal.comparison.run import RESULT, TASK, TRAIN, Task
-from yolo_focal.comparison.table import outcomes, table
+from yolo_focal.comparison import devices, engines, words
+from yolo_focal.comparison.analysis import analyse
+from yolo_focal.comparison.job import Job
+from yolo_focal.comparison.lock import locked
+from yolo_focal.comparison.outcomes import read_outcomes, table
+from yolo_focal.comparison.plan import Options, Plan, Run, begin, check
+from yolo_focal.comparison.progress import FINISHED, Progress, in_words, read_progress, seconds_left, summary
+from yolo_focal.comparison.report import write_costs, write_interim_report, write_report
+from yolo_focal.comparison.task import Task, result_of
+
+if TYPE_CHECKING:
+    from yolo_focal.comparison.cluster import Cluster
+
+# Bytes of disk for each parameter of a model, measured with SGD and AdamW: the two checkpoints of a finished run, and
+# those of a training with two snapshots.
+_FINISHED_BYTES, _TRAINING_BYTES = 5, 100
 
 
 def conduct(
     data: str,
     models: Sequence[str],
-    seeds: int,
     name: str,
-    workers: int,
+    options: Options,
     ray: bool,
     address: str | None,
+    storage: str | None,
     arguments: dict[str, Any],
 ) -> pl.DataFrame:
     """Carry a comparison out; see `compare`."""
     folder = Path(RUNS_DIR / "compare" / name)
-    plan, runs = make(folder, data, models, seeds, workers, arguments)
-    left = [one for one in runs if not _has_ended(one)]
-    for one in left:
-        one.folder.mkdir(parents=True, exist_ok=True)
-        task = Task(plan.models[one.label], data, one.seed, arguments, plan.loaders, plan.threads)
-        write_json(one.folder / TASK, task._asdict())
-    LOGGER.info(f"{folder}: {len(runs)} runs, {len(runs) - len(left)} of them finished")
-    progress = _Progress(runs, int(arguments.get("epochs", 100)))
-    folders = [one.folder.absolute() for one in left]
-    if ray:
-        engines.on_ray(folders, workers, plan.threads, progress.look, address)
-    else:
-        engines.on_this_machine(folders, workers, plan.threads, progress.look)
-    progress.close()
-    found = outcomes(plan, runs)
-    frame = table(found)
-    for line in write_report(plan, found, frame, _profiles(plan, runs)):
-        LOGGER.info(line)
-    LOGGER.info(f"Results saved to {folder / 'report.html'}")
+    with contextlib.ExitStack() as stack:
+        cluster = stack.enter_context(_cluster(address, storage)) if ray else None
+        find_places = cluster.places if cluster else devices.on_this_machine
+        request = check(data, models, options, arguments, find_places)
+        stack.enter_context(locked(folder))
+        plan, runs = begin(folder, request)
+        left = [run for run in runs if result_of(run.folder, run.identity) is None]
+        LOGGER.info(words.about_power(plan, read_outcomes(plan, runs)))
+        for line in _announce(plan, runs, left):
+            LOGGER.info(line)
+        _train(plan, runs, left, cluster)
+        outcomes = read_outcomes(plan, runs)
+        frame = table(plan, outcomes)
+        analysis = analyse(plan, outcomes)
+        for line in write_report(analysis, outcomes, frame):
+            LOGGER.info(line)
+        write_costs(analysis, outcomes, frame)
+        LOGGER.info(f"Results saved to {folder / 'report.html'}")
     return frame
 
 
-class _Progress:
-    """A bar of the epochs of all runs, which tells the time left."""
+def _announce(plan: Plan, runs: Sequence[Run], left: Sequence[Run]) -> Iterator[str]:
+    """Say what is going to be done, and what it needs of the disk."""
+    done = len(runs) - len(left)
+    yield f"{plan.folder}: {len(runs)} runs, {done} of them finished"
+    if not left:
+        return
+    places = ", ".join(dict.fromkeys(slot.name for slot in plan.slots))
+    length = f"{plan.arguments['time']} h" if plan.arguments.get("time") else f"{plan.arguments['epochs']} epochs"
+    yield f"{len(left)} runs of {length} to go, {len(plan.slots)} at a time on {places}"
+    parameters = {model.label: model.parameters for model in plan.models}
+    at_once = sorted((parameters[run.label] for run in left), reverse=True)[: len(plan.slots)]
+    needed = _FINISHED_BYTES * sum(parameters[run.label] for run in left) + _TRAINING_BYTES * sum(at_once)
+    free = shutil.disk_usage(plan.folder).free
+    line = f"They need about {needed / 2**20:,.0f} MiB of disk, and {free / 2**20:,.0f} MiB are free"
+    yield line if free > needed else f"WARNING: {line}: free some, or some runs will fail"
 
-    def __init__(self, runs: Sequence[Run], epochs: int) -> None:
-        self._runs, self._epochs = runs, epochs
-        self._done = self._count()
-        self._bar = TQDM(total=len(runs) * epochs, initial=self._done, desc="Epochs of all runs")
+
+def _cluster(address: str | None, storage: str | None) -> Cluster:
+    from yolo_focal.comparison.cluster import Cluster  # only here: Ray need not be installed
+
+    return Cluster(address, storage)
+
+
+def _train(plan: Plan, runs: Sequence[Run], left: Sequence[Run], cluster: Cluster | None) -> None:
+    jobs = [Job(run.folder.absolute(), _task(plan, run)) for run in left]
+    for job in jobs:
+        job.write()
+    observer = _Observer(plan, runs)
+    if cluster:
+        cluster.run(plan.folder, jobs, plan.options.parallel, observer.look)
+    else:
+        engines.on_this_machine(jobs, plan.slots, observer.look)
+    observer.close()
+
+
+def _task(plan: Plan, run: Run) -> Task:
+    model = next(model for model in plan.models if model.label == run.label)
+    return Task(
+        model=model.file,
+        data=run.data,
+        seed=run.seed,
+        arguments=plan.arguments,
+        threads=plan.numbers["threads"],
+        last_epochs=plan.numbers["last_epochs"],
+        test=plan.test,
+        snapshot_every=0 if plan.arguments.get("time") else plan.options.snapshot_every,
+        metric=plan.metric,
+        place="",
+        identity=run.identity,
+    )
+
+
+class _Observer:
+    """Shows how far the runs are: a bar of all epochs, a line for each run that ends, and an interim report.
+
+    Args:
+        plan: The comparison.
+        runs: Its runs.
+    """
+
+    def __init__(self, plan: Plan, runs: Sequence[Run]) -> None:
+        self._plan, self._runs = plan, runs
+        self._names = {(run.label, run.folder.name) for run in runs}
+        self._estimated = False
+        found = self._read()
+        self._finished = {_key(run) for run in found if run.state == FINISHED}
+        self._done = self._epochs(found)
+        whole = len(runs) * int(plan.arguments["epochs"])
+        self._bar = TQDM(total=whole, initial=self._done, desc="Epochs of all runs")
 
     def look(self) -> None:
-        """Read how far the runs are."""
-        done = self._count()
+        """Look how far the runs are."""
+        runs = self._read()
+        done = self._epochs(runs)
         if done > self._done:  # a run that failed and starts again has fewer
             self._bar.update(done - self._done)
             self._done = done
+        ended = [run for run in runs if run.state == FINISHED and _key(run) not in self._finished]
+        if not ended and (self._estimated or seconds_left(runs, len(self._plan.slots)) is None):
+            return
+        self._estimated = True
+        self._finished |= {_key(run) for run in ended}
+        for run in ended:
+            seconds = sum(epoch[0] for epoch in run.times.epochs.values())
+            LOGGER.info(f"{run.model}, {run.name}: {run.epochs} epochs in {in_words(seconds)}, {run.value:.4f}")
+        LOGGER.info(summary(runs, len(self._plan.slots)))
+        if len(self._finished) < len(self._runs):
+            outcomes = read_outcomes(self._plan, self._runs)
+            write_interim_report(self._plan, outcomes, table(self._plan, outcomes), runs)
 
     def close(self) -> None:
-        """End the bar."""
+        """Look once more, and end the bar."""
         self.look()
         self._bar.close()
 
-    def _count(self) -> int:
-        return sum(self._epochs if _has_ended(one) else _epochs(one) for one in self._runs)
+    def _read(self) -> list[Progress]:
+        return [run for run in read_progress(self._plan.folder) if _key(run) in self._names]
+
+    def _epochs(self, runs: Sequence[Progress]) -> int:
+        whole = int(self._plan.arguments["epochs"])  # a run that stopped early is done all the same
+        return sum(whole if run.state == FINISHED else run.epochs for run in runs)
 
 
-def _has_ended(one: Run) -> bool:
-    return (one.folder / RESULT).exists()
-
-
-def _epochs(one: Run) -> int:
-    file = one.folder / TRAIN / "results.csv"
-    return max(0, file.read_text(encoding="utf-8").count("\n") - 1) if file.exists() else 0
-
-
-def _profiles(plan: Plan, runs: Sequence[Run]) -> dict[str, Profile]:
-    """Profile each model's first finished run; where it was done before, those numbers stay."""
-    checkpoints: dict[str, Path] = {}
-    for one in runs:
-        if _has_ended(one):
-            checkpoints.setdefault(one.label, one.folder / TRAIN / "weights" / "best.pt")
-    file = plan.folder / "profiles.json"
-    if file.exists():
-        known = {label: Profile(**one) for label, one in json.loads(file.read_text(encoding="utf-8")).items()}
-        if known.keys() == checkpoints.keys():
-            return known
-    if not checkpoints:
-        return {}
-    found = profile(checkpoints)
-    write_json(file, {label: one._asdict() for label, one in found.items()})
-    return found
+def _key(run: Progress) -> tuple[str, str]:
+    return run.model, run.name

@@ -1,108 +1,61 @@
-"""Starts the runs, some side by side: on this machine, or on a Ray cluster."""
+"""Executes the runs in parallel processes on this machine."""
 
 from __future__ import annotations
 
-import logging
-import os
-import subprocess
-import sys
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import Callable
 
-from yolo_focal.comparison.run import LOG
-from yolo_focal.errors import ConfigError
+from yolo_focal.comparison.devices import Slot
+from yolo_focal.comparison.job import Job, Poll, note_signal, start
+from yolo_focal.comparison.schedule import Schedule
+from yolo_focal.comparison.task import LOG
 
-_POLL = 1.0  # seconds between two looks at how far the runs are
-_PASSED_ON = ("YOLO_", "_YOLO_", "ULTRALYTICS_")  # environment variables that a run elsewhere needs too
-
-Poll = Callable[[], None]
+_POLL = 1.0  # seconds between two calls of `poll`
 
 
-def on_this_machine(folders: Sequence[Path], workers: int, threads: int, poll: Poll) -> None:
-    """Run every folder's task, `workers` of them side by side.
+def on_this_machine(jobs: Sequence[Job], slots: Sequence[Slot], poll: Poll) -> None:
+    """Execute jobs in processes on this machine, one at a time in each slot.
 
     Args:
-        folders: Of the runs.
-        workers: How many processes.
-        threads: CPU threads of each.
-        poll: Called every second.
+        jobs: The jobs, in the order in which they are to be started.
+        slots: The places for them.
+        poll: Called at least every second while runs are in progress.
     """
     stop = threading.Event()
-    environment = _environment(threads)
-    pool = ThreadPoolExecutor(workers)
+    schedule = Schedule(jobs, len(slots), lambda job: job.model)
+    pool = ThreadPoolExecutor(max(1, len(slots)))
     try:
-        futures: list[Future[None]] = [
-            pool.submit(_execute, folder, environment, str(Path.cwd()), stop) for folder in folders
-        ]
-        waiting = set(futures)
+        waiting: set[Future[None]] = {pool.submit(_execute_all, schedule, slot, stop) for slot in slots}
         while waiting:
             done, waiting = wait(waiting, timeout=_POLL, return_when=FIRST_COMPLETED)
             for future in done:
                 future.result()
             poll()
     finally:
-        stop.set()  # where it was interrupted: what is queued does not start, what runs is ended
+        stop.set()  # after an interruption: no further run starts, and running processes are killed
         pool.shutdown()
 
 
-def on_ray(folders: Sequence[Path], workers: int, threads: int, poll: Poll, address: str | None) -> None:
-    """Run every folder's task as a task of Ray; its machines must see the folders and the data under the same paths.
-
-    Args:
-        folders: Of the runs.
-        workers: How many run side by side where Ray is started here, without an address.
-        threads: CPUs that each takes.
-        poll: Called every second.
-        address: Of a cluster; without it Ray is started on this machine.
-    """
-    try:
-        import ray
-    except ImportError:
-        raise ConfigError("engine=ray: it needs the package ray: pip install ray") from None
-    started = not ray.is_initialized()
-    if started:
-        cpus = None if address else workers * threads
-        ray.init(
-            address=address, num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
-        )
-    try:
-        task = ray.remote(num_cpus=threads, max_retries=0)(_execute)
-        waiting = [task.remote(folder, _environment(threads), str(Path.cwd())) for folder in folders]
-        while waiting:
-            done, waiting = ray.wait(waiting, timeout=_POLL)
-            ray.get(done)
-            poll()
-    finally:
-        if started:
-            ray.shutdown()
+def _execute_all(schedule: Schedule[Job], slot: Slot, stop: threading.Event) -> None:
+    """Execute one job after the other in a slot, until there is none left."""
+    while not stop.is_set():
+        job = schedule.next()
+        if job is None:
+            return
+        began = time.monotonic()
+        _execute(job, slot, stop)
+        schedule.ended(job, time.monotonic() - began)
 
 
-def _environment(threads: int) -> dict[str, str]:
-    passed_on = {key: value for key, value in os.environ.items() if key.startswith(_PASSED_ON)}
-    return {**passed_on, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
-
-
-def _execute(folder: Path, environment: dict[str, str], cwd: str, stop: threading.Event | None = None) -> None:
-    """Run one task and write what it prints beside it; how it ended is read from its folder."""
-    if stop is not None and stop.is_set():
-        return
-    with (folder / LOG).open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "yolo_focal.comparison.run", str(folder)],
-            cwd=cwd,
-            env={**os.environ, **environment},
-            stdin=subprocess.PIPE,  # held open: the process ends when this one does
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
+def _execute(job: Job, slot: Slot, stop: threading.Event) -> None:
+    """Execute a job in a process, which is killed when `stop` is set, and write its output to the run's log file."""
+    with (job.folder / LOG).open("ab") as log:
+        process = start(job, slot, log, Path.cwd())
         while process.poll() is None:
-            if stop is not None and stop.wait(0.2):
+            if stop.wait(0.2):
                 process.kill()
                 process.wait()
-            elif stop is None:
-                process.wait()
-        if process.returncode < 0:  # it could not say so itself
-            log.write(f"the process was ended by signal {-process.returncode}\n".encode())
+        note_signal(process, log)

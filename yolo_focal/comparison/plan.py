@@ -1,35 +1,58 @@
-"""What a comparison consists of: its models, seeds, data and arguments, checked before the first run starts."""
+"""Plans a comparison: checks it before the first run starts, and against what its folder was begun with."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Callable, NamedTuple
 
-from ultralytics import YOLO
-from ultralytics.cfg import DEFAULT_CFG_DICT, check_dict_alignment, get_cfg
-from ultralytics.data.utils import check_cls_dataset, check_det_dataset, img2label_paths
-
-from yolo_focal import configs
-from yolo_focal.comparison.files import write_json
+from yolo_focal.comparison import arguments as train_arguments
+from yolo_focal.comparison import collection, devices
+from yolo_focal.comparison import dataset as datasets
+from yolo_focal.comparison import folds as cross_validation
+from yolo_focal.comparison import models as found_models
+from yolo_focal.comparison.dataset import Dataset
+from yolo_focal.comparison.devices import Places, Slot
+from yolo_focal.comparison.files import read_json, write_json
+from yolo_focal.comparison.measuring import PACKAGES
+from yolo_focal.comparison.models import Model
+from yolo_focal.comparison.task import METRICS, SCHEMA
 from yolo_focal.errors import ConfigError
 
-_OURS = {
-    "model": "models= names them",
-    "seed": "seeds= says how many",
-    "project": "everything goes to runs/compare/",
-    "exist_ok": "a run goes on where it was",
-    "resume": "the same command goes on by itself",
-    "mode": "it trains",
-    "time": "runs have to be of equal length; write epochs=",
-    "save": "the weights are needed",
-    "val": "each epoch is validated",
-    "split": "the curves are those of the validation images",
-}
-_FILE = "plan.json"
+PLAN = "plan.json"
+_KNOWN = "files.json"
+_SHARE_OF_LAST = 10  # the last tenth of the epochs is scored, and no fewer than this many:
+_FEWEST_LAST = 3
+_MOST_WORKERS = 8  # data loader workers of a run, Ultralytics' default
+
+
+class Options(NamedTuple):
+    """What a comparison is asked for beside models, data and arguments of `yolo train`.
+
+    Attributes:
+        seeds: Number of seeds: 0, 1, 2...
+        parallel: Number of runs side by side; None for one on each named GPU, or one.
+        folds: Number of folds of a cross-validation; 0 for none.
+        split: "test" or "val", the images that the verdict is about; None for test images where there are any.
+        margin: A difference that does not matter, as a share of 1; None for none.
+        all_pairs: Compare every model with every other, and not only with the first.
+        snapshot_every: Epochs from one snapshot of a run to the next.
+        lang: Language of the report, "en" or "zh".
+        per_device: Number of runs side by side on each named GPU.
+    """
+
+    seeds: int = 5
+    parallel: int | None = None
+    folds: int = 0
+    split: str | None = None
+    margin: float | None = None
+    all_pairs: bool = False
+    snapshot_every: int = 1
+    lang: str = "en"
+    per_device: int = 1
 
 
 class Plan(NamedTuple):
@@ -37,206 +60,267 @@ class Plan(NamedTuple):
 
     Attributes:
         folder: Where its runs and its report go.
-        given: The models, as the user named them.
-        models: What each model is called, and its YAML or checkpoint.
-        data: The data set, as the user named it.
-        task: Of all the models.
-        seeds: How many: 0, 1, 2...
-        arguments: What else the user gave `yolo train`.
-        loaders: Data loader workers of each run.
-        threads: CPU threads of each run.
+        models: The models, in the order given; the others are compared with the first.
+        dataset: The data.
+        options: What is asked for.
+        given: The arguments of `yolo train` that the user has given.
+        arguments: Every argument of `yolo train` that a run is given.
+        numbers: `workers`, `threads` and `last_epochs` of each run, as they were when the comparison began.
+        looks: Numbers of seeds at which a verdict was given; the last one is that of the next verdict.
+        test: Whether the verdict is about the test images.
+        slots: The places in which runs are trained.
+        identity: Digest of all that changes results, the model and the seed aside.
     """
 
     folder: Path
-    given: list[str]
-    models: dict[str, str]
-    data: str
-    task: str
-    seeds: int
+    models: list[Model]
+    dataset: Dataset
+    options: Options
+    given: dict[str, Any]
     arguments: dict[str, Any]
-    loaders: int
-    threads: int
+    numbers: dict[str, int]
+    looks: list[int]
+    test: bool
+    slots: list[Slot]
+    identity: str
+
+    @property
+    def labels(self) -> list[str]:
+        """What the models are called."""
+        return [model.label for model in self.models]
+
+    @property
+    def task(self) -> str:
+        """The task of all the models."""
+        return self.models[0].task
+
+    @property
+    def metric(self) -> str:
+        """The metric that the models are compared by."""
+        return METRICS.get(self.task, "fitness")
 
 
 class Run(NamedTuple):
-    """One model trained with one seed.
+    """One model trained with one seed, and in a cross-validation without one fold.
 
     Attributes:
         folder: Where everything about it goes.
         label: What the model is called.
         seed: The seed.
+        fold: The fold that is validated on; None without a cross-validation.
+        data: The data YAML or folder.
+        identity: Digest of all that changes its result.
     """
 
     folder: Path
     label: str
     seed: int
+    fold: int | None
+    data: str
+    identity: str
 
 
-def make(
-    folder: Path, data: str, models: Sequence[str], seeds: int, workers: int, arguments: dict[str, Any]
-) -> tuple[Plan, list[Run]]:
-    """Check a comparison, or that it is the one that was begun in the folder, and write it there.
+class Request(NamedTuple):
+    """What was asked for, checked.
+
+    Attributes:
+        models: The models.
+        dataset: The data.
+        options: What is asked for beside them.
+        given: The arguments of `yolo train` that the user has given.
+        arguments: Every argument of `yolo train` that a run is given.
+        test: Whether the verdict is about the test images.
+        places: The places that there are for runs.
+    """
+
+    models: list[Model]
+    dataset: Dataset
+    options: Options
+    given: dict[str, Any]
+    arguments: dict[str, Any]
+    test: bool
+    places: Places
+
+
+def check(
+    data: str,
+    models: Sequence[str],
+    options: Options,
+    arguments: dict[str, Any],
+    find_places: Callable[[Any, int | None, int], Places] = devices.on_this_machine,
+) -> Request:
+    """Check what is asked for; nothing is written but what Ultralytics downloads.
+
+    Args:
+        data: The data set.
+        models: Model YAMLs or checkpoints.
+        options: What is asked for beside them.
+        arguments: The arguments of `yolo train` that the user has given.
+        find_places: Returns the places for runs, given `device`, `parallel` and `per_device`.
 
     Raises:
-        ConfigError: Something that cannot work, or that is not what the comparison was begun with.
+        ConfigError: Something that cannot work.
     """
-    _check(models, seeds, workers, arguments)
-    labels = _labels(models)
-    files = {label: _file(model) for label, model in zip(labels, models)}
-    tasks = {label: _task(label, file) for label, file in files.items()}
-    task = tasks[labels[0]]
-    for label, other in tasks.items():
-        if other != task:
-            raise ConfigError(f"models=: {labels[0]} is for {task}, {label} for {other}; compare models of one task")
-    cores = os.cpu_count() or 1
-    numbers = {"loaders": min(8, max(1, cores // workers)), "threads": max(1, cores // workers)}
-    begun = folder / _FILE
-    facts = {
-        "models": {label: {"file": model, "content": _digest(files[label])} for label, model in zip(labels, models)},
-        "data": {"file": str(data), "content": _content(data, task)},
-        "arguments": {key: _plain(value) for key, value in sorted(arguments.items())},
-        "weights": _weights(arguments.get("pretrained")),
+    models = collection.expand(models)
+    _check_options(models, options, arguments)
+    places = find_places(arguments.get("device"), options.parallel, options.per_device)
+    every = train_arguments.check(arguments)
+    found = found_models.find(models)
+    for model in found:
+        if model.task != found[0].task:
+            raise ConfigError(
+                f"models=: {found[0].label} is for {found[0].task}, {model.label} for {model.task}; compare models of "
+                "one task"
+            )
+    every["pretrained"] = found_models.weights(arguments.get("pretrained", True))
+    dataset = datasets.read(str(data), found[0].task)
+    return Request(found, dataset, options, arguments, every, _is_about_test(dataset, options), places)
+
+
+def begin(folder: Path, request: Request) -> tuple[Plan, list[Run]]:
+    """Begin a comparison in a folder, or go on with the one that was begun there.
+
+    Raises:
+        ConfigError: It is not what the comparison in the folder was begun with.
+    """
+    options, every = request.options, request.arguments
+    threads = request.places.threads
+    numbers = {
+        "workers": int(request.given.get("workers", min(_MOST_WORKERS, threads))),
+        "threads": threads,
+        "last_epochs": max(_FEWEST_LAST, every["epochs"] // _SHARE_OF_LAST),
     }
-    if begun.exists():
-        known = _begun(begun)
-        _check_same(known["facts"], facts, folder)
+    weights = every["pretrained"]
+    facts = {
+        "models": [{"name": model.name, "content": model.content} for model in request.models],
+        "data": datasets.digest(request.dataset, folder / _KNOWN),
+        "arguments": {
+            key: train_arguments.plain(value)
+            for key, value in sorted(every.items())
+            if key not in {*train_arguments.WITHOUT_EFFECT, "workers", "pretrained"}
+        },
+        "pretrained": found_models.digest(weights) if isinstance(weights, str) else weights,
+        "folds": options.folds,
+        "versions": {package: version(package) for package in PACKAGES},
+    }
+    known = read_json(folder / PLAN)
+    looks = [options.seeds]
+    if known is not None:  # a file that was cut off is as none: each run keeps a digest of the facts
+        _check_same(known, facts, request, folder)
         numbers = known["numbers"]  # the same results, whatever runs side by side now
-    else:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(begun, {"facts": facts, "numbers": numbers})
-    paths = {label: str(file) for label, file in files.items()}
-    plan = Plan(folder, [*models], paths, data, task, seeds, arguments, **numbers)
-    return plan, [Run(folder / label / f"seed{seed}", label, seed) for seed in range(seeds) for label in labels]
+        looks = sorted({*known["looks"], options.seeds})
+    slots = request.places.slots(numbers["threads"])
+    write_json(
+        folder / PLAN, {"schema": SCHEMA, "facts": facts, "numbers": numbers, "looks": looks, "places": len(slots)}
+    )
+    every = {**every, "workers": numbers["workers"]}
+    identity = _digest([{key: value for key, value in facts.items() if key != "models"}, numbers])
+    plan = Plan(
+        folder,
+        request.models,
+        request.dataset,
+        options,
+        request.given,
+        every,
+        numbers,
+        looks,
+        request.test,
+        slots,
+        identity,
+    )
+    return plan, list(_runs(plan))
 
 
-def _begun(file: Path) -> dict[str, Any]:
-    try:
-        known = json.loads(file.read_text(encoding="utf-8"))
-        return {"facts": known["facts"], "numbers": known["numbers"]}
-    except (ValueError, KeyError, TypeError):
-        raise ConfigError(f"{file}: it is not what a comparison writes; write name= with another name") from None
-
-
-def _check(models: Sequence[str], seeds: int, workers: int, arguments: dict[str, Any]) -> None:
+def _check_options(models: Sequence[str], options: Options, arguments: dict[str, Any]) -> None:
     if len(models) < 2:
         raise ConfigError(
             f"models={','.join(map(str, models))}: write two or more, such as models=yolov8n.yaml,yolov8n-focal.yaml"
         )
-    for name, value in (("seeds", seeds), ("workers", workers)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ConfigError(f"{name}={value}: write a whole number from 1 on, such as {name}=5")
-    for key, why in _OURS.items():
-        if key in arguments:
-            raise ConfigError(f"{key}={arguments[key]}: compare sets it itself: {why}; leave it out")
-    if len(str(arguments.get("device") or "0").split(",")) > 1:
-        raise ConfigError(f"device={arguments['device']}: each run trains on one device; write one, such as device=0")
-    try:
-        check_dict_alignment(DEFAULT_CFG_DICT, arguments)
-        get_cfg(overrides=arguments)
-    except (SyntaxError, TypeError, ValueError) as error:
-        raise ConfigError(" ".join(str(error).split())) from None
+    for name, least in (("seeds", 1), ("parallel", 1), ("folds", 0), ("snapshot_every", 1), ("per_device", 1)):
+        value = getattr(options, name)
+        if value is None and name == "parallel":
+            continue
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ConfigError(f"{name}={value}: write an integer of at least {least}, such as {name}=5")
+    if "gpus_per_run" in arguments:
+        raise ConfigError(
+            f"gpus_per_run={arguments['gpus_per_run']}: each run is trained on one GPU, because its snapshots and "
+            "validations are kept by one process and Ultralytics starts one for each GPU; leave it out: device=0,1 "
+            "trains two runs side by side"
+        )
+    if options.split not in {None, "val", "test"}:
+        raise ConfigError(f"split={options.split}: write split=test or split=val")
+    if options.lang not in {"en", "zh"}:
+        raise ConfigError(f"lang={options.lang}: write lang=en or lang=zh")
+    margin = options.margin
+    if margin is not None and (isinstance(margin, bool) or not isinstance(margin, float) or not 0 < margin < 1):
+        raise ConfigError(f"margin={margin}: write a difference that does not matter, such as margin=0.005")
+    if options.folds and arguments.get("time"):
+        raise ConfigError("folds= and time=: write one of them")
 
 
-def _labels(models: Sequence[str]) -> list[str]:
-    """Return what to call the models: their files' names, told apart where two are alike."""
-    labels: list[str] = []
-    for model in models:
-        stem = Path(model).stem
-        number = 2
-        label = stem
-        while label in labels:
-            label, number = f"{stem}-{number}", number + 1
-        labels.append(label)
-    return labels
+def _is_about_test(dataset: Dataset, options: Options) -> bool:
+    if options.folds:
+        if options.split == "test":
+            raise ConfigError("split=test: a cross-validation is scored on the fold that was left out; leave one out")
+        return False
+    if options.split == "test" and "test" not in dataset.splits:
+        raise ConfigError(f"split=test: {dataset.name} has no test images; add test: to it, or leave split= out")
+    return "test" in dataset.splits and options.split != "val"
 
 
-def _file(model: str) -> Path:
-    """Return a checkpoint's file, or a YAML's as the parser will read it: by its name, where it is a packaged one."""
-    if Path(model).suffix == ".pt":
-        if not Path(model).is_file():
-            raise ConfigError(f"models={model}: there is no such file; write a checkpoint or a model YAML")
-        return Path(model).absolute()
-    if Path(model).suffix not in {".yaml", ".yml"}:
-        raise ConfigError(f"models={model}: write model YAMLs or checkpoints, such as yolov8n.yaml or best.pt")
-    configs.model(model)
-    return Path(model).absolute() if Path(model).exists() else Path(model)
+def _runs(plan: Plan) -> Iterator[Run]:
+    for seed in range(plan.options.seeds):
+        files: list[Any] = [plan.dataset.name]
+        if plan.options.folds:
+            files = cross_validation.write_folds(plan.dataset, plan.options.folds, seed, plan.folder / "folds")
+        for fold, data in enumerate(files):
+            for model in plan.models:
+                number = fold if plan.options.folds else None
+                name = f"seed{seed}" if number is None else f"seed{seed}-fold{fold}"
+                identity = _digest([plan.identity, model.content, seed, number, plan.test])
+                yield Run(plan.folder / model.label / name, model.label, seed, number, str(data), identity)
 
 
-def _task(label: str, file: Path) -> str:
-    try:
-        return str(YOLO(str(file)).task)
-    except Exception as error:  # whatever the parser raises: the model is what the user can mend
-        raise ConfigError(f"models={label}: {error}") from None
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def _content(data: str, task: str) -> str:
-    """Return a digest of a data set: the names and sizes of its images, and what its labels say."""
-    try:
-        found = check_cls_dataset(data) if task == "classify" else check_det_dataset(data)
-    except Exception as error:
-        raise ConfigError(f"data={data}: {' '.join(str(error).split())}") from None
-    digest = hashlib.sha256(str(found["names"]).encode())
-    for split in ("train", "val"):
-        images = _images(found[split])
-        labels = img2label_paths([str(image) for image in images]) if task != "classify" else []
-        for image in images:
-            digest.update(f"{split} {image.name} {image.stat().st_size}\n".encode())
-        for label in map(Path, labels):
-            digest.update(label.read_bytes() if label.exists() else b"-")
-    return digest.hexdigest()[:16]
-
-
-def _images(places: Any) -> list[Path]:
-    """Return the files of a split: folders, or lists of files."""
-    found: list[Path] = []
-    for place in map(Path, places if isinstance(places, list) else [places]):
-        if place.is_dir():
-            found += (path for path in place.rglob("*") if path.is_file() and path.suffix not in {".cache", ".npy"})
-        else:
-            lines = (line.strip() for line in place.read_text(encoding="utf-8").splitlines())
-            found += (place.parent / line for line in lines if line)
-    return sorted(found)
-
-
-def _weights(pretrained: Any) -> str | None:
-    """Return a digest of the weights that every run starts from, where they are a file."""
-    if isinstance(pretrained, (str, Path)):
-        if not Path(pretrained).is_file():
-            raise ConfigError(f"pretrained={pretrained}: there is no such file; write a checkpoint's path")
-        return _digest(Path(pretrained))
-    return None
-
-
-def _digest(file: Path) -> str:
-    content = file if file.exists() else configs.model(str(file))
-    return hashlib.sha256(content.read_bytes()).hexdigest()[:16]
-
-
-def _plain(value: Any) -> Any:
-    return str(value) if isinstance(value, Path) else value
-
-
-def _check_same(known: dict[str, Any], now: dict[str, Any], folder: Path) -> None:
+def _check_same(known: Any, facts: dict[str, Any], request: Request, folder: Path) -> None:
     """Refuse what a comparison was not begun with; more seeds may be added."""
+    if not isinstance(known, dict) or known.get("schema") != SCHEMA:
+        raise ConfigError(
+            f"{folder / PLAN}: it is not what this release of compare writes; write name= with another name"
+        )
     anew = f"write name= with another name than {folder.name}, or what it was begun with"
-    for what, before, after in _changes(known, now):
+    changes = list(_changes(known["facts"], facts))
+    workers = (known["numbers"]["workers"], request.given.get("workers"))
+    if workers[1] not in {None, workers[0]}:
+        changes.append(("workers", *workers))
+    for what, before, after in changes:
         raise ConfigError(f"{folder} was begun with {what}={before}, and now it is {after}: {anew}")
+    most, seeds = max(known["looks"]), request.options.seeds
+    if seeds < most:
+        raise ConfigError(f"{folder} was begun with seeds={most}, and now it is {seeds}: write {most} or more")
 
 
-def _changes(known: dict[str, Any], now: dict[str, Any]) -> Iterable[tuple[str, Any, Any]]:
-    first, second = (",".join(entry["file"] for entry in facts["models"].values()) for facts in (known, now))
-    if first != second:
-        yield "models", first, second
-    for label, entry in known["models"].items():
-        if entry != now["models"].get(label):
-            yield f"models: {entry['file']}", "the file as it was", "another one of that name"
-    if known["data"]["file"] != now["data"]["file"]:
-        yield "data", known["data"]["file"], now["data"]["file"]
+def _changes(known: dict[str, Any], now: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    names = [",".join(model["name"] for model in facts["models"]) for facts in (known, now)]
+    if names[0] != names[1]:
+        yield "models", names[0], names[1]
+    for before, after in zip(known["models"], now["models"]):
+        if before != after:
+            yield f"models: {before['name']}", "the file and modules as they were", "others of that name"
     if known["data"] != now["data"]:
-        yield "data", f"{known['data']['file']} as it was", "other images or labels of that name"
+        yield "data", "its images and labels as they were", "others"
     for key in sorted({*known["arguments"], *now["arguments"]}):
-        before, after = (facts["arguments"].get(key, "its default") for facts in (known, now))
+        before, after = (facts["arguments"].get(key) for facts in (known, now))
         if before != after:
             yield key, before, after
-    if known["weights"] != now["weights"]:
-        yield "pretrained", "the file as it was", "another one of that name"
+    if known["pretrained"] != now["pretrained"]:
+        yield "pretrained", "the file as it was", "another one"
+    if known["folds"] != now["folds"]:
+        yield "folds", known["folds"], now["folds"]
+    for package, before in known["versions"].items():
+        if before != now["versions"].get(package):
+            yield package, before, now["versions"].get(package)

@@ -1,40 +1,22 @@
-"""Says in words what a comparison has found."""
+"""Says in words what a comparison has found, and what a reader has to know besides."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+from yolo_focal.comparison import power
+from yolo_focal.comparison.analysis import SCORES, Analysis, Pair, pairs, spreads
+from yolo_focal.comparison.bootstrap import ImagesInterval
+from yolo_focal.comparison.folds import test_fraction
+from yolo_focal.comparison.outcomes import Outcome
+from yolo_focal.comparison.phrasing import phrase
 from yolo_focal.comparison.plan import Plan
 from yolo_focal.comparison.statistics import CONFIDENCE, Difference
-from yolo_focal.comparison.table import Outcome, metric, without_labels
+from yolo_focal.comparison.task import LOG
 
 _FEW = 3  # with fewer seeds the interval is too wide to say much
-
-
-def verdict(plan: Plan, label: str, found: Difference | None) -> str:
-    """Say whether a model is better than the first, by how much, and whether that is more than noise."""
-    first = next(iter(plan.models))
-    name = short(metric(plan))
-    if found is None:
-        return f"{label} and {first} have no seed that both finished: nothing can be said."
-    if math.isnan(found.low):
-        return (
-            f"{label} is {found.mean:+.4f} {name} from {first} with one seed. One seed says nothing about noise: "
-            "write seeds=5."
-        )
-    if found.low == found.high == 0:
-        return f"{label} and {first} give the same results."
-    interval = f"{CONFIDENCE:.0%} interval {found.low:+.4f} to {found.high:+.4f}, {found.seeds} seeds"
-    if found.is_more_than_noise:
-        few = f" With fewer than {_FEW} seeds this is to be taken with caution." if found.seeds < _FEW else ""
-        which = "better" if found.mean > 0 else "worse"
-        return f"{label} is {which} than {first} by {abs(found.mean):.4f} {name} ({interval}): more than noise.{few}"
-    seeds = f"about {found.needed} seeds" if found.needed else "more than 1,000 seeds"
-    return (
-        f"No difference between {label} and {first} beyond noise: {found.mean:+.4f} {name} ({interval}). If the true "
-        f"difference is as large as the one seen, {seeds} would show it four times out of five."
-    )
+_BUSY = 1.5  # seconds of the clock for one of the CPU, from which on something else kept the machine busy
 
 
 def short(name: str) -> str:
@@ -42,27 +24,162 @@ def short(name: str) -> str:
     return name.partition("/")[2] or name
 
 
-def warnings(plan: Plan, found: Sequence[Outcome]) -> list[str]:
-    """Say what a reader has to know besides: runs that failed, losses that were no number, classes without labels."""
-    lines = [
-        f"{one.run.label}, seed {one.run.seed} failed: {one.failure} (the whole log: {one.run.folder / 'log.txt'}). "
-        "The same command tries it again."
-        for one in found
-        if one.result is None
+def verdicts(analysis: Analysis) -> list[str]:
+    """Say of each pair whether a model is better, by how much, and how sure that is."""
+    return [
+        verdict(analysis.plan, pair, difference, analysis.over_images.get(pair))
+        for pair, difference in analysis.over_seeds.items()
     ]
-    lines += [
-        f"{one.run.label}, seed {one.run.seed}: the loss was no number in epoch {one.nan_epoch}."
-        for one in found
-        if one.nan_epoch is not None
+
+
+def verdict(plan: Plan, pair: Pair, difference: Difference | None, images: ImagesInterval | None) -> str:
+    """Say whether a model is better than another, by how much, and whether that is more than noise."""
+    lang, metric = plan.options.lang, short(plan.metric)
+    names = {"first": pair.first, "other": pair.other, "metric": metric}
+    if difference is None:
+        return phrase(lang, "none", **names)
+    values = {
+        **names,
+        "mean": difference.mean,
+        "size": abs(difference.mean),
+        "low": difference.low,
+        "high": difference.high,
+        "seeds": difference.seeds,
+        "units": _units(plan),
+        "level": CONFIDENCE,
+        "margin": difference.margin,
+        "detectable": difference.detectable,
+    }
+    if difference.seeds < 2:
+        return phrase(lang, "one_seed", **values)
+    if not difference.seeds_varied:
+        return phrase(lang, "identical" if difference.is_identical else "not_varied", **values)
+    if difference.is_more_than_noise:
+        values["interval"] = phrase(lang, "interval", **values)
+        said = phrase(lang, "better" if difference.mean > 0 else "worse", **values)
+        said += _about_images(lang, images)
+        return said + (phrase(lang, "few", few=_FEW) if difference.seeds < _FEW else "")
+    if difference.is_equivalent:
+        return phrase(lang, "equal", **values)
+    if difference.is_no_worse:
+        return phrase(lang, "no_worse", **values)
+    return phrase(lang, "cannot_tell", **values)
+
+
+def scored_by(plan: Plan) -> str:
+    """Say which score the verdict is about."""
+    key = "score_folds" if plan.options.folds else "score_test" if plan.test else "score_mean_of_last"
+    return phrase(plan.options.lang, key, epochs=plan.numbers["last_epochs"])
+
+
+def warnings(analysis: Analysis, outcomes: Sequence[Outcome]) -> list[str]:
+    """Say what a reader has to know besides."""
+    plan = analysis.plan
+    return [
+        *_about_runs(plan, outcomes),
+        *_about_labels(plan),
+        *_about_scores(analysis),
+        *_about_work(plan, outcomes),
     ]
-    missing = without_labels(found)
-    if missing:
-        lines.append(
-            f"The validation images have no labels of {', '.join(missing)}: nothing is said about these classes."
-        )
-    if len(plan.models) > 2:
-        lines.append(
-            f"{len(plan.models) - 1} models are compared with the first; the intervals are widened so that all of them "
-            f"hold together with {CONFIDENCE:.0%} confidence (Bonferroni)."
-        )
-    return lines
+
+
+def about_power(plan: Plan, outcomes: Sequence[Outcome]) -> str:
+    """Say which difference the plan will be able to show, by the spread so far or else by the number of images."""
+    seeds = plan.options.seeds * max(plan.options.folds, 1)
+    values = {"seeds": seeds, "units": _units(plan), "metric": short(plan.metric)}
+    compared, known = len(list(pairs(plan))), spreads(plan, outcomes)
+    if known and max(known) > 0:
+        spread, folds = max(known), plan.options.folds
+        looks = [look * max(folds, 1) for look in plan.looks]
+        able = power.detectable(spread, seeds, compared, looks, test_fraction(folds) if folds else None)
+        return phrase(plan.options.lang, "power_after", spread=spread, detectable=able, **values)
+    split = plan.dataset.splits["train" if plan.options.folds else "test" if plan.test else "val"]
+    images = max(1, len(split.images) // max(plan.options.folds, 1))
+    able = power.expected_detectable(images, seeds, compared)
+    return phrase(plan.options.lang, "power_before", images=images, detectable=able, **values)
+
+
+def _units(plan: Plan) -> str:
+    return phrase(plan.options.lang, "folds" if plan.options.folds else "seeds")
+
+
+def _about_images(lang: str, images: ImagesInterval | None) -> str:
+    if images is None:
+        return ""
+    holds = images.low > 0 or images.high < 0
+    return phrase(lang, "holds" if holds else "may_not_hold", low=images.low, high=images.high)
+
+
+def _name(outcome: Outcome) -> str:
+    return f"{outcome.run.label}, {outcome.run.folder.name}"
+
+
+def _about_runs(plan: Plan, outcomes: Sequence[Outcome]) -> Iterator[str]:
+    lang = plan.options.lang
+    for outcome in outcomes:
+        if outcome.result is None:
+            log = outcome.run.folder / LOG
+            yield phrase(lang, "failed", run=_name(outcome), failure=outcome.failure, log=log)
+    score = "test" if plan.test else SCORES[0]
+    for outcome in outcomes:
+        if outcome.result is not None and not _is_finite(outcome.result["scores"].get(score)):
+            yield phrase(lang, "nan_scores", run=_name(outcome))
+        if outcome.curve.nan_epoch is not None:
+            yield phrase(lang, "nan", run=_name(outcome), epoch=outcome.curve.nan_epoch)
+
+
+def _about_labels(plan: Plan) -> Iterator[str]:
+    lang, names = plan.options.lang, plan.dataset.names
+    split = "train" if plan.options.folds else "test" if plan.test else "val"
+    boxes = plan.dataset.splits[split].boxes
+    missing = [name for index, name in enumerate(names) if not boxes.get(index)]
+    if not boxes:
+        yield phrase(lang, "no_labels", split=split)
+    elif missing:
+        yield phrase(lang, "no_labels_of", split=split, classes=", ".join(missing))
+    if len(names) == 1 and plan.task != "classify":
+        yield phrase(lang, "one_class")
+
+
+def _about_scores(analysis: Analysis) -> Iterator[str]:
+    plan = analysis.plan
+    lang = plan.options.lang
+    scores = [score for of_label in analysis.scores.values() for score in of_label.values()]
+    if scores and not any(scores):
+        yield phrase(lang, "zero")
+    if len(analysis.over_seeds) > 1:
+        yield phrase(lang, "many", count=len(analysis.over_seeds), level=CONFIDENCE)
+    if len(plan.looks) > 1:
+        looks = ", ".join(map(str, plan.looks[:-1]))
+        yield phrase(lang, "extended", looks=looks, times=len(plan.looks))
+
+
+def _about_work(plan: Plan, outcomes: Sequence[Outcome]) -> Iterator[str]:
+    """Name what the models did not do alike, whatever they were told."""
+    lang = plan.options.lang
+    works = {label: [o.result["work"] for o in outcomes if o.result and o.run.label == label] for label in plan.labels}
+    for key in ("transferred", "batch", "imgsz", "epochs"):
+        by_label = {label: sorted({_shown(work[key]) for work in of_label}) for label, of_label in works.items()}
+        if len({tuple(values) for values in by_label.values() if values}) > 1:
+            listed = "; ".join(f"{label} {', '.join(values)}" for label, values in by_label.items() if values)
+            yield phrase(lang, f"differs_{key}", list=listed)
+    for seed in sorted({outcome.run.seed for outcome in outcomes}):
+        orders = {(o.run.fold, o.result["work"]["order"]) for o in outcomes if o.result and o.run.seed == seed}
+        if len(orders) > max(plan.options.folds, 1):
+            yield phrase(lang, "differs_order", seed=seed)
+    for label in plan.labels:
+        results = [o.result for o in outcomes if o.result and o.run.label == label]
+        seconds, cpu = (sum(result[key] for result in results) for key in ("seconds", "cpu_seconds"))
+        on_cpu = all(result["environment"]["device"].startswith("cpu") for result in results)
+        if results and on_cpu and seconds > _BUSY * cpu:
+            yield phrase(lang, "busy", label=label, seconds=seconds, cpu=cpu)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, list):
+        return "/".join(map(str, value))
+    return "0" if value is None else str(value)
+
+
+def _is_finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)

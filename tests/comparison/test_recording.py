@@ -1,0 +1,238 @@
+"""What validations find on each image, and scores of any choice of images: equal to Ultralytics' own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from simulate_bootstrap import scene, simulated, trained
+from ultralytics import YOLO
+from ultralytics.utils.metrics import ap_per_class
+
+from yolo_focal.comparison import bootstrap, recording, sizes
+from yolo_focal.comparison.bootstrap import over_images
+from yolo_focal.comparison.precision import Scorer
+from yolo_focal.comparison.recording import Recorder, Validation
+from yolo_focal.comparison.task import METRICS
+from yolo_focal.shapes import draw, scenes
+
+
+def by_ultralytics(validation: Validation, weights: np.ndarray) -> float:
+    """Compute mAP50-95 of a data set in which each image is there as often as its weight."""
+    detections = np.repeat(np.arange(len(validation.image)), weights[validation.image])
+    targets = np.repeat(np.arange(len(validation.target_image)), weights[validation.target_image])
+    if not len(targets):
+        return float("nan")
+    ap = ap_per_class(
+        validation.correct[detections],
+        validation.confidence[detections],
+        validation.cls[detections],
+        validation.target_cls[targets],
+    )[5]
+    return float(ap.mean())
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.integers(0, 10_000), st.integers(1, 30), st.integers(1, 4))
+def test_any_choice_of_images_scores_as_ultralytics_scores_it(seed: int, images: int, classes: int) -> None:
+    """To 1e-6: a detection that is there twice is two steps of Ultralytics' curve and one of ours."""
+    rng = np.random.default_rng(seed)
+    validation = simulated(rng, images, classes)
+    for weights in (np.ones(images, int), np.bincount(rng.integers(images, size=images), minlength=images)):
+        ours = Scorer(validation, "detect").score(weights.astype(float))
+        assert ours == pytest.approx(by_ultralytics(validation, weights), abs=1e-6, nan_ok=True)
+
+
+def test_a_classification_is_scored_by_its_accuracy() -> None:
+    correct = np.array([[True], [False], [True], [True]])
+    images, zeros = np.arange(4, dtype=np.int32), np.zeros((4, 4), np.float32)
+    ones = np.ones(4, np.float32)
+    validation = Validation(np.array(list("abcd")), images, ones, images, correct, zeros, images, images, zeros)
+    scorer = Scorer(validation, "classify")
+    assert scorer.score() == 0.75
+    assert scorer.score(np.array([0.0, 3.0, 1.0, 0.0])) == 0.25
+
+
+def test_a_validation_is_kept_whole_or_not_at_all(tmp_path: Path) -> None:
+    validation, file = simulated(np.random.default_rng(0), 5), tmp_path / "a.npz"
+    recording.save(validation, file)
+    loaded = recording.load(file)
+    assert loaded is not None
+    assert all(np.array_equal(ours, theirs) for ours, theirs in zip(validation, loaded))
+    whole = file.read_bytes()
+    for length in range(0, len(whole), 13):
+        file.write_bytes(whole[:length])
+        assert recording.load(file) is None
+    assert recording.load(tmp_path / "none.npz") is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("task", "model"),
+    [
+        ("detect", "yolov8n-focal.yaml"),
+        ("segment", "yolov8n-seg.yaml"),
+        ("pose", "yolo11n-pose.yaml"),
+        ("obb", "yolov8n-obb.yaml"),
+        ("classify", "yolov8n-cls.yaml"),
+    ],
+)
+def test_what_is_recorded_scores_as_ultralytics_says(task: str, model: str, tmp_path: Path) -> None:
+    suffix = {"detect": "", "segment": "-seg", "pose": "-pose", "obb": "-obb"}.get(task)
+    data = f"shapes{suffix}.yaml"
+    if suffix is None:
+        data = str(tmp_path / "shapes-cls")
+        draw(data, "classify")
+    kept: list[tuple[Validation, float]] = []
+    yolo = YOLO(model)
+
+    def keep(found: Validation, validator: Any) -> None:
+        kept.append((found, validator.metrics.results_dict[METRICS[task]]))
+
+    Recorder(keep).attach(yolo)
+    # Long enough to find something: masks come later than boxes.
+    epochs, fraction = (8, 1.0) if task == "segment" else (5, 0.4)
+    small = {"imgsz": 128, "batch": 8, "warmup_epochs": 0, "plots": False, "project": str(tmp_path)}
+    yolo.train(data=data, epochs=epochs, fraction=fraction, **small)
+    assert len(kept) == epochs + 1
+    scores = [score for _, score in kept]
+    assert max(scores) > 0
+    for found, score in kept:
+        assert Scorer(found, task).score() == pytest.approx(score, abs=1e-6)
+        assert list(found.images) == list(kept[0][0].images) and len(found.images) == 120
+    if task == "detect":
+        boxes_are_in_pixels_of_the_image(kept[-1][0])
+
+
+def boxes_are_in_pixels_of_the_image(found: Validation) -> None:
+    """The labels of the shapes, 128 pixels wide, come back as they are, and right detections lie on them."""
+    for index, name in enumerate(found.images[:20]):
+        image = int(str(name).partition(".")[0])
+        shapes = sorted(scenes.box(shape) for shape in scenes.scene("val", image)[1])
+        recorded = sorted(map(tuple, found.target_boxes[found.target_image == index].tolist()))
+        assert np.allclose(shapes, recorded, atol=0.01)
+    for image, box in zip(found.image[found.correct[:, 0]], found.boxes[found.correct[:, 0]]):
+        assert max(overlap(box, other) for other in found.target_boxes[found.target_image == image]) > 0.49
+
+
+def overlap(one: np.ndarray, other: np.ndarray) -> float:
+    low, high = np.maximum(one[:2], other[:2]), np.minimum(one[2:], other[2:])
+    shared = float(np.prod(np.maximum(high - low, 0)))
+    return shared / (float(np.prod(one[2:] - one[:2])) + float(np.prod(other[2:] - other[:2])) - shared)
+
+
+def test_sizes_are_cocos() -> None:
+    """Objects of 20, 50 and 200 pixels; the large ones alone are found exactly."""
+    sides = np.array([20, 50, 200])
+    boxes = np.array([[10, 10, 10 + side, 10 + side] for side in sides], np.float32)
+    images, cls = np.arange(3, dtype=np.int32), np.zeros(3, np.int32)
+    found = boxes.copy()
+    found[:2] += 300
+    empty = np.zeros((3, 10), bool)
+    validation = Validation(
+        np.array(list("abc")), images, np.ones(3, np.float32), cls, empty, found, images, cls, boxes
+    )
+    assert sizes.average_precisions(validation) == {"small": 0.0, "medium": 0.0, "large": pytest.approx(1.0)}
+
+
+def test_coco_s_own_evaluation_agrees_but_for_its_interpolation() -> None:
+    """faster-coco-eval takes the precision at 101 recalls, Ultralytics the area under the line through them."""
+    rng = np.random.default_rng(0)
+    boxes, found, targets, owners = [], [], [], []
+    for image in range(60):
+        for _ in range(2):
+            x, y = rng.uniform(0, 400, 2)
+            w, h = rng.uniform(30, 200, 2)
+            targets.append((image, [x, y, x + w, y + h]))
+            if rng.random() < 0.8:
+                shift = rng.normal(0, 4, 4)
+                boxes.append((image, np.array([x, y, x + w, y + h]) + shift, rng.beta(4, 2)))
+        boxes.append((image, np.array([0, 0, *rng.uniform(20, 60, 2)]), rng.beta(1, 4)))
+    target_boxes = np.array([box for _, box in targets], np.float32)
+    target_image = np.array([image for image, _ in targets], np.int32)
+    order = sorted(boxes, key=lambda entry: -entry[2])
+    correct = np.zeros((len(order), 10), bool)
+    for threshold in range(10):
+        taken: set[int] = set()
+        for index, (image, box, _) in enumerate(order):
+            ious = {j: overlap(box, target_boxes[j]) for j in np.flatnonzero(target_image == image) if j not in taken}
+            best = max(ious, key=ious.__getitem__, default=None)
+            if best is not None and ious[best] >= 0.5 + 0.05 * threshold:
+                taken.add(best)
+                correct[index, threshold] = True
+    image = np.array([entry[0] for entry in order], np.int32)
+    zeros = np.zeros(len(order), np.int32)
+    found = np.array([entry[1] for entry in order], np.float32)
+    owners = np.zeros(len(targets), np.int32)
+    confidence = np.array([entry[2] for entry in order], np.float32)
+    validation = Validation(
+        np.array([f"{n:02}" for n in range(60)]),
+        image,
+        confidence,
+        zeros,
+        correct,
+        found,
+        target_image,
+        owners,
+        target_boxes,
+    )
+    from faster_coco_eval import COCO, COCOeval_faster
+
+    truth, results = sizes.as_coco(validation)
+    evaluation = COCOeval_faster(COCO(truth), COCO(truth).loadRes(results), "bbox", print_function=lambda *_: None)
+    evaluation.run()
+    assert Scorer(validation, "detect").score() == pytest.approx(evaluation.stats[0], abs=0.006)
+
+
+# Over images
+
+
+@pytest.mark.slow
+def test_what_other_images_add_is_what_a_bootstrap_of_the_mean_gives() -> None:
+    rng = np.random.default_rng(0)
+    first = {seed: [Scorer(simulated(rng, 40), "detect")] for seed in range(3)}
+    other = {seed: [Scorer(simulated(rng, 40, skill=0.9), "detect")] for seed in range(3)}
+    found = over_images(first, other, 40)
+    assert found is not None
+    apart = [other[seed][0].score() - first[seed][0].score() for seed in range(3)]
+    assert found.low < np.mean(apart) < found.high
+    by_seeds = bootstrap.stats.t.isf(0.025, 2) * np.std(apart, ddof=1) / np.sqrt(3)
+    assert found.high - np.mean(apart) >= by_seeds - 1e-12
+    assert (found.high + found.low) / 2 == pytest.approx(np.mean(apart))
+    draws = []
+    for _ in range(300):
+        weights = np.bincount(rng.integers(40, size=40), minlength=40).astype(float)
+        draws.append(np.mean([other[s][0].score(weights) - first[s][0].score(weights) for s in range(3)]))
+    assert found.deviation == pytest.approx(np.std(draws), rel=0.15)
+    assert over_images(first, {0: other[0]}, 40) is None
+
+
+@pytest.mark.slow
+def test_a_model_with_itself_differs_on_no_images() -> None:
+    rng = np.random.default_rng(0)
+    scorers = {seed: [Scorer(simulated(rng, 20), "detect")] for seed in range(3)}
+    found = over_images(scorers, scorers, 20)
+    assert found is not None
+    assert (found.low, found.high) == (0, 0)
+
+
+@pytest.mark.slow
+def test_the_interval_covers_the_true_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Simulated detectors whose skill varies with the seed, on new images each time."""
+    monkeypatch.setattr(bootstrap, "_RESAMPLES", 100)
+    rng = np.random.default_rng(1)
+    truth = np.subtract(
+        *(np.mean([s.score() for s in trained(rng, scene(rng, 1000), skill, 4)]) for skill in (0.7, 0.6))
+    )
+    covered, times = 0, 30
+    for _ in range(times):
+        images = scene(rng, 40)
+        first, other = ({s: [x] for s, x in enumerate(trained(rng, images, skill, 4))} for skill in (0.6, 0.7))
+        found = over_images(first, other, 40)
+        assert found is not None
+        covered += found.low < truth < found.high
+    assert covered >= 25  # fewer than 25 of 30 have a probability below 1 % at 95 %

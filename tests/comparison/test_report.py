@@ -1,0 +1,389 @@
+"""What a comparison says: in words, in tables, in a summary and on a page, in two languages."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import string
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import polars as pl
+import pytest
+import yaml
+
+from yolo_focal.comparison import report, words
+from yolo_focal.comparison.analysis import Pair, analyse
+from yolo_focal.comparison.bootstrap import ImagesInterval
+from yolo_focal.comparison.costs import Cost
+from yolo_focal.comparison.curve import Curve
+from yolo_focal.comparison.dataset import Dataset, Split
+from yolo_focal.comparison.devices import Slot
+from yolo_focal.comparison.models import Model
+from yolo_focal.comparison.outcomes import Outcome, table
+from yolo_focal.comparison.phrasing import LANGUAGES
+from yolo_focal.comparison.plan import Options, Plan, Run
+from yolo_focal.comparison.statistics import Difference, difference
+
+PHRASES = Path(report.__file__).with_name("phrases")
+SCHEMA = json.loads(Path(report.__file__).with_name("summary.schema.json").read_text(encoding="utf-8"))
+METRIC = "metrics/mAP50-95(B)"
+PAIR = Pair("a", "b")
+
+
+def plan(folder: Path, labels: str = "ab", **options: Any) -> Plan:
+    splits = {name: Split(["1.jpg", "2.jpg"], ["1.txt", "2.txt"], {0: 3, 1: 2}) for name in ("train", "val")}
+    dataset = Dataset("d.yaml", "detect", ["cat", "dog"], splits, {})
+    options = {"seeds": 5, **options}
+    return Plan(
+        folder,
+        [Model(label, f"{label}.yaml", f"{label}.yaml", "detect", "0", 3_000_000) for label in labels],
+        dataset,
+        Options(**options),
+        {"epochs": 50},
+        {"epochs": 50, "device": None},
+        {"workers": 2, "threads": 1, "last_epochs": 5},
+        [options["seeds"]],
+        False,
+        [Slot("cpu", None, "cpu")],
+        "0",
+    )
+
+
+def outcome(folder: Path, label: str, seed: int, score: float, **other: Any) -> Outcome:
+    """Return a run that has finished, with what it has done on top."""
+    result = {
+        "metrics": {METRIC: score + 0.01},
+        "classes": {"cat": score + 0.1, "dog": score - 0.1},
+        "sizes": {"small": score / 2, "large": score},
+        "names": ["cat", "dog"],
+        "scores": {"best": score + 0.01, "last": score - 0.01, "mean_of_last": score, "last_epochs": 5},
+        "curve": [score / 2, score],
+        "nan_epoch": None,
+        "seconds": 100.0,
+        "cpu_seconds": 95.0,
+        "peak_memory_mib": 500.0,
+        "environment": {
+            "ultralytics": "8",
+            "torch": "2",
+            "yolo-focal": "0",
+            "python": "3",
+            "device": "cpu (x)",
+            "host": "h",
+        },
+    }
+    work = {"batch": 16, "imgsz": 640, "epochs": 50, "images": 2, "transferred": [3, 5], "order": f"{seed}"}
+    result["work"] = {**work, **other.pop("work", {})}
+    run = Run(folder / label / f"seed{seed}", label, seed, None, "d.yaml", "0")
+    return Outcome(run, {**result, **other}, "", Curve([score / 2, score], None))
+
+
+def outcomes(folder: Path, apart: float = 0.1, seeds: int = 5, labels: str = "ab") -> list[Outcome]:
+    rng = np.random.default_rng(0)
+    return [
+        outcome(folder, label, seed, 0.5 + apart * index + float(rng.normal(0, 0.01)))
+        for seed in range(seeds)
+        for index, label in enumerate(labels)
+    ]
+
+
+# Words
+
+
+def test_both_languages_have_the_same_sentences_with_the_same_places() -> None:
+    def places(text: str) -> set[str | None]:
+        return {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
+
+    english, chinese = (yaml.safe_load((PHRASES / f"{lang}.yaml").read_text("utf-8")) for lang in ("en", "zh"))
+    assert LANGUAGES == ("en", "zh")
+    assert english.keys() == chinese.keys()
+    for key, text in english.items():
+        assert places(text) >= places(chinese[key]), key
+        assert places(text) - places(chinese[key]) <= {"level"}, key
+
+
+@pytest.mark.parametrize(
+    ("scores", "options", "images", "said"),
+    [
+        (
+            ([0.5, 0.51, 0.52], [0.6, 0.62, 0.61]),
+            {},
+            None,
+            "b is better than a by 0.1000 mAP50-95(B) (95% interval +0.0720 to +0.1280 over 3 seeds): more than seed "
+            "noise.",
+        ),
+        (
+            ([0.5, 0.51, 0.52], [0.4, 0.42, 0.41]),
+            {},
+            ImagesInterval(-0.2, 0.01, 0.05, 1000),
+            "b is worse than a by 0.1000 mAP50-95(B) (95% interval -0.1280 to -0.0720 over 3 seeds): more than seed "
+            "noise. On other images it may be otherwise: over seeds and images the interval is -0.2000 to +0.0100.",
+        ),
+        (
+            ([0.5, 0.51, 0.52], [0.6, 0.62, 0.61]),
+            {"lang": "zh"},
+            ImagesInterval(0.05, 0.15, 0.05, 1000),
+            "b 优于 a，高出 0.1000 mAP50-95(B)（3 个种子上的 95% 区间为 +0.0720 到 +0.1280）：超过种子噪声。"
+            "换一批图像也会成立（同时考虑种子与图像：+0.0500 到 +0.1500）。",
+        ),
+        (
+            ([0.5, 0.51, 0.52], [0.51, 0.5, 0.53]),
+            {},
+            None,
+            "Cannot tell b from a: the difference is between -0.0290 and +0.0357 mAP50-95(B) (95% interval over 3 "
+            "seeds). This many would show a difference of 0.0422 or more four times out of five.",
+        ),
+        (
+            ([0.5, 0.51, 0.52], [0.5001, 0.51, 0.5199]),
+            {"margin": 0.005},
+            None,
+            "b and a are equal within 0.005 mAP50-95(B): the difference is between -0.0003 and +0.0003 (95% "
+            "interval over 3 seeds).",
+        ),
+        (
+            ([0.5, 0.51, 0.52], [0.51, 0.5, 0.53]),
+            {"margin": 0.03},
+            None,
+            "b is not worse than a by as much as 0.03 mAP50-95(B): the difference is between -0.0290 and +0.0357 (95% "
+            "interval over 3 seeds).",
+        ),
+        (
+            ([0.5], [0.6]),
+            {},
+            None,
+            "b scores +0.1000 mAP50-95(B) against a with one seed. One seed says nothing about noise: write seeds=5.",
+        ),
+        (
+            ([0.5, 0.5], [0.55, 0.55]),
+            {},
+            None,
+            "b scores +0.0500 mAP50-95(B) against a with every seed: the seeds did not "
+            "vary, so nothing can be said about noise.",
+        ),
+        (([0.5, 0.6], [0.5, 0.6]), {}, None, "b and a give the same results."),
+    ],
+)
+def test_what_is_said_of_a_difference(
+    scores: tuple[list[float], list[float]], options: dict[str, Any], images: Any, said: str, tmp_path: Path
+) -> None:
+    compared = difference(*scores, margin=options.get("margin"))
+    assert words.verdict(plan(tmp_path, **options), PAIR, compared, images) == said
+
+
+def test_without_a_seed_that_both_finished_nothing_is_said(tmp_path: Path) -> None:
+    assert words.verdict(plan(tmp_path), PAIR, None, None) == (
+        "b and a have no seed that both finished: nothing can be said."
+    )
+
+
+def warnings_of(found: list[Outcome], folder: Path, **options: Any) -> list[str]:
+    its_plan = options.pop("plan", None) or plan(folder, **options)
+    return words.warnings(analyse(its_plan, found), found)
+
+
+def test_nothing_is_warned_of_where_all_is_well(tmp_path: Path) -> None:
+    assert warnings_of(outcomes(tmp_path), tmp_path) == []
+
+
+def test_runs_that_failed_or_found_nothing_are_named(tmp_path: Path) -> None:
+    found = outcomes(tmp_path)
+    found[0] = found[0]._replace(result=None, failure="OSError: [Errno 28] No space left on device")
+    found[1] = found[1]._replace(curve=Curve([0.1, math.nan], 2))
+    found[3] = outcome(tmp_path, "b", 1, 0.5, scores={"best": 0.5, "last": 0.5, "mean_of_last": math.nan})
+    assert warnings_of(found, tmp_path) == [
+        f"a, seed0 failed: OSError: [Errno 28] No space left on device (the whole log: {tmp_path}/a/seed0/log.txt). "
+        "The same command tries it again.",
+        "b, seed0: the loss was not finite in epoch 2.",
+        "b, seed1: its score is not a number and is left out.",
+    ]
+    nothing = [o._replace(result={**o.result, "scores": {"mean_of_last": 0.0}}) for o in outcomes(tmp_path) if o.result]
+    assert warnings_of(nothing, tmp_path) == [
+        "Every score is 0: the models have found nothing yet. Train for more epochs."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("names", "boxes", "said"),
+    [
+        (["cat", "dog"], {}, ["The val images have no labels at all: every score is 0 and says nothing."]),
+        (["cat", "dog"], {1: 3}, ["The val images have no labels of cat: nothing is said about these classes."]),
+        (["cat"], {0: 3}, ["The data have one class: the table by class says nothing beyond the verdict."]),
+    ],
+)
+def test_labels_that_are_missing_are_named(
+    names: list[str], boxes: dict[int, int], said: list[str], tmp_path: Path
+) -> None:
+    its_plan = plan(tmp_path)
+    splits = {**its_plan.dataset.splits, "val": Split(["1.jpg"], ["1.txt"], boxes)}
+    its_plan = its_plan._replace(dataset=its_plan.dataset._replace(names=names, splits=splits))
+    assert warnings_of(outcomes(tmp_path), tmp_path, plan=its_plan) == said
+
+
+@pytest.mark.parametrize(
+    ("work", "said"),
+    [
+        (
+            {"transferred": [343, 351]},
+            "The models do not start alike: a 3/5; b 343/351 tensors were taken over from the weights.",
+        ),
+        ({"transferred": None}, "The models do not start alike: a 3/5; b 0 tensors were taken over from the weights."),
+        ({"batch": 8}, "The batch differs: a 16; b 8. The trainer halves it when memory runs out."),
+        ({"imgsz": 320}, "The image size differs: a 640; b 320 pixels."),
+        ({"epochs": 40}, "The number of epochs differs: a 50; b 40."),
+        ({"order": "x"}, "Seed 0: the images did not come in the same order and augmentation for all models."),
+    ],
+)
+def test_work_that_differs_is_named(work: dict[str, Any], said: str, tmp_path: Path) -> None:
+    found = [outcome(tmp_path, "a", 0, 0.5), outcome(tmp_path, "b", 0, 0.6, work=work)]
+    assert warnings_of(found, tmp_path) == [said]
+
+
+def test_a_machine_that_others_used_is_noted(tmp_path: Path) -> None:
+    found = [outcome(tmp_path, "a", 0, 0.5), outcome(tmp_path, "b", 0, 0.6, seconds=400.0)]
+    assert warnings_of(found, tmp_path) == [
+        "b: 400 s of training took 95 s of CPU time: other work held the machine up, and the times say little."
+    ]
+
+
+def test_looks_and_many_models_are_said(tmp_path: Path) -> None:
+    its_plan = plan(tmp_path, "abc")._replace(looks=[3, 5])
+    assert warnings_of(outcomes(tmp_path, labels="abc"), tmp_path, plan=its_plan) == [
+        "2 comparisons are made; the intervals are widened so that with 95% confidence none of them leaves out zero by "
+        "chance (Holm).",
+        "The comparison was extended after a verdict at 3 seeds; the intervals are widened for having looked 2 times.",
+    ]
+
+
+def test_what_the_plan_can_show(tmp_path: Path) -> None:
+    its_plan = plan(tmp_path)
+    assert words.about_power(its_plan, []) == (
+        "5 seeds and 2 images: differences of about 0.317 mAP50-95(B) and more will show, by experience with sets of "
+        "this size."
+    )
+    said = words.about_power(its_plan, outcomes(tmp_path, seeds=3))
+    assert re.fullmatch(
+        r"At the spread seen so far \(0\.0\d+\), 5 seeds will show differences of 0\.0\d+ mAP50-95\(B\) and more\.",
+        said,
+    )
+
+
+# Tables, summary and page
+
+
+def test_models_are_compared_with_the_first_or_all_with_all(tmp_path: Path) -> None:
+    found = outcomes(tmp_path, labels="abc")
+    assert list(analyse(plan(tmp_path, "abc"), found).over_seeds) == [("a", "b"), ("a", "c")]
+    all_pairs = analyse(plan(tmp_path, "abc", all_pairs=True), found)
+    assert list(all_pairs.over_seeds) == [("a", "b"), ("a", "c"), ("b", "c")]
+    difference = all_pairs.over_seeds[Pair("b", "c")]
+    assert difference is not None and difference.is_more_than_noise
+
+
+def test_the_table_has_scores_metrics_classes_and_failures(tmp_path: Path) -> None:
+    found = outcomes(tmp_path, seeds=1)
+    found.append(found[0]._replace(run=found[0].run._replace(seed=1), result=None, failure="it has not been started"))
+    frame = table(plan(tmp_path), found)
+    assert frame.columns == [
+        *("model", "seed", "finished", "epochs", "score best", "score last", "score mean_of_last", METRIC, "seconds"),
+        *("cpu_seconds", "peak_memory_mib", "failure", "AP50-95 cat", "AP50-95 dog"),
+        *("AP50-95 of small objects", "AP50-95 of large objects"),
+    ]
+    assert frame["failure"].to_list() == ["", "", "it has not been started"]
+    assert frame["AP50-95 cat"][2] is None
+
+
+class Page(HTMLParser):
+    """Collects a page's text and checks that its elements are closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:  # noqa: ARG002
+        if tag not in {"meta", "path", "use", "rect", "circle", "br", "link", "clippath"}:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in self.open:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+COST = Cost(3_000_000, 8.5, [10.0, 11.0, 12.0], None, None, ["onnxruntime: RuntimeError: <none>"])
+
+
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_the_report_is_whole_without_a_network(lang: str, tmp_path: Path) -> None:
+    its_plan, found = plan(tmp_path, lang=lang, seeds=5), outcomes(tmp_path)
+    found[0] = found[0]._replace(result=None, failure="no <b>luck</b>")
+    said = report.write_report(analyse(its_plan, found), found, table(its_plan, found))
+    before = (tmp_path / "report.html").read_text(encoding="utf-8")
+    report._write(analyse(its_plan, found), found, table(its_plan, found), {"a": COST, "b": COST})
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    page = Page()
+    page.feed(text)
+    assert page.open == []
+    assert all(line in page.text for line in said)
+    assert "no <b>luck</b>" in page.text and "<b>luck" not in text
+    assert ("3,000,000" in page.text, "3,000,000" in before) == (True, False)
+    assert not re.search(r"https?://(?!www\.w3\.org)", text)
+    assert text.count("<svg") == 3
+    assert f'<html lang="{lang}">' in text
+    summary = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))
+    jsonschema.validate(summary, SCHEMA)
+    (apart,) = summary["differences"]
+    assert apart["over_seeds"]["seeds"] == 4
+    assert apart["by_class"].keys() == {"cat", "dog"} and apart["by_score"].keys() == {"best", "last"}
+    assert apart["by_size"].keys() == {"small", "large"}
+    assert summary["command"] == (
+        f"yolo-focal compare data=d.yaml models=a.yaml,b.yaml seeds=5 name={tmp_path.name}"
+        f"{' lang=zh' if lang == 'zh' else ''} epochs=50"
+    )
+    assert pl.read_csv(tmp_path / "results.csv").height == 10
+    assert {path.name for path in tmp_path.glob("*.png")} == {
+        "learning-curves.png",
+        "accuracy-against-time.png",
+        "differences-1-b.png",
+    }
+
+
+def test_the_pages_table_of_runs_has_what_fits_a_sheet_of_paper(tmp_path: Path) -> None:
+    its_plan, found = plan(tmp_path), outcomes(tmp_path)
+    report.write_report(analyse(its_plan, found), found, table(its_plan, found))
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    runs = page.partition("<h2>Runs</h2>")[2].partition("</table>")[0]
+    assert "results.csv beside this page holds this table with the AP of each class and each size of object." in runs
+    assert re.findall(r"<th>(.*?)</th>", runs)[-3:] == ["seconds", "cpu_seconds", "peak_memory_mib"]
+
+
+def test_a_failed_run_does_not_cut_the_curves_of_the_others(tmp_path: Path) -> None:
+    from yolo_focal.comparison.plots import _curves
+
+    found = [o._replace(curve=Curve([0.1 * n for n in range(10)], None)) for o in outcomes(tmp_path)]
+    found[0] = found[0]._replace(result=None, curve=Curve([0.5], None))
+    figure = _curves(plan(tmp_path), found)
+    assert figure is not None
+    assert [len(line.get_xdata()) for line in figure.axes[0].lines] == [10, 10]
+
+
+def test_names_that_differ_in_signs_alone_get_files_of_their_own(tmp_path: Path) -> None:
+    its_plan = plan(tmp_path, "abc")
+    labels = ["a", "模 型", "模+型"]
+    models = [model._replace(label=label) for model, label in zip(its_plan.models, labels)]
+    found = [outcome(tmp_path, label, seed, 0.5 + 0.01 * seed) for seed in range(3) for label in labels]
+    report.write_report(analyse(its_plan._replace(models=models), found), found, table(its_plan, found))
+    assert {path.name for path in tmp_path.glob("differences*")} == {
+        "differences-1-模-型.png",
+        "differences-2-模-型.png",
+    }
+
+
+def test_a_difference_of_one_value_has_no_interval_in_the_tables() -> None:
+    assert report._figures(Difference(0.1, math.nan, math.nan, 1), "en") == ["+0.1000", "-", "-"]

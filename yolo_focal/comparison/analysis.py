@@ -1,0 +1,184 @@
+"""What the finished runs say of the models: differences over seeds, over images, by class and by size of object."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Callable, NamedTuple
+
+from yolo_focal.comparison import recording
+from yolo_focal.comparison.bootstrap import ImagesInterval, over_images
+from yolo_focal.comparison.folds import test_fraction
+from yolo_focal.comparison.holm import compare_all
+from yolo_focal.comparison.outcomes import Outcome, by_class, by_size
+from yolo_focal.comparison.plan import Plan
+from yolo_focal.comparison.precision import Scorer
+from yolo_focal.comparison.statistics import Difference
+from yolo_focal.comparison.task import TEST, validation_files
+
+# What a run may be scored by, the one of the verdict first where there are no test images.
+SCORES = ("mean_of_last", "best", "last")
+
+Scores = Mapping[int, float]  # of each seed, or of each fold of each seed
+
+
+class Pair(NamedTuple):
+    """Two models, of which `other` is compared with `first`."""
+
+    first: str
+    other: str
+
+
+class Analysis(NamedTuple):
+    """What the runs say.
+
+    Attributes:
+        plan: The comparison.
+        score: Which score the verdict is about: "test", or the first of `SCORES`.
+        scores: Each model's scores, by seed.
+        over_seeds: Each pair's difference over the seeds; None if there is no seed that both finished.
+        over_images: Each pair's interval over seeds and images; None if it cannot be told.
+        by_score: The same differences by the other scores.
+        by_class: The differences of each class's AP.
+        by_size: The differences of the AP of small, medium and large objects.
+    """
+
+    plan: Plan
+    score: str
+    scores: dict[str, dict[int, float]]
+    over_seeds: dict[Pair, Difference | None]
+    over_images: dict[Pair, ImagesInterval | None]
+    by_score: dict[str, dict[Pair, Difference | None]]
+    by_class: dict[Pair, dict[str, Difference]]
+    by_size: dict[Pair, dict[str, Difference]]
+
+
+def analyse(plan: Plan, outcomes: Sequence[Outcome]) -> Analysis:
+    """Compare the models by their finished runs."""
+    score, compared = _score(plan), list(pairs(plan))
+    finished = {label: _finished(plan, outcomes, label) for label in plan.labels}
+    scores = {label: _scores(of_label, score) for label, of_label in finished.items()}
+    by_score = {
+        other: {label: _scores(of_label, other) for label, of_label in finished.items()}
+        for other in SCORES
+        if other != score
+    }
+    over_seeds = _differences(plan, compared, scores)
+    return Analysis(
+        plan,
+        score,
+        scores,
+        over_seeds,
+        {pair: _over_images(plan, finished, pair, difference) for pair, difference in over_seeds.items()},
+        {other: _differences(plan, compared, of_score) for other, of_score in by_score.items()},
+        {pair: _by_name(plan, pair, finished, by_class) for pair in compared},
+        {pair: _by_name(plan, pair, finished, by_size) for pair in compared},
+    )
+
+
+def spreads(plan: Plan, outcomes: Sequence[Outcome]) -> list[float]:
+    """Return the standard deviation over the seeds of each pair's difference, where two seeds or more have finished."""
+    score = _score(plan)
+    scores = {label: _scores(_finished(plan, outcomes, label), score) for label in plan.labels}
+    differences = _differences(plan, list(pairs(plan)), scores).values()
+    return [difference.spread for difference in differences if difference is not None and difference.seeds > 1]
+
+
+def pairs(plan: Plan) -> Iterator[Pair]:
+    """Yield the pairs of models that are compared."""
+    if plan.options.all_pairs:
+        return (Pair(first, other) for first, other in itertools.combinations(plan.labels, 2))
+    return (Pair(plan.labels[0], other) for other in plan.labels[1:])
+
+
+def validations(plan: Plan, folder: Path) -> list[recording.Validation]:
+    """Return the validations that a run's score is made of: one on the test images, or those of the last epochs."""
+    files = [folder / TEST] if plan.test else validation_files(folder)
+    return [validation for validation in map(recording.load, files) if validation is not None]
+
+
+def _score(plan: Plan) -> str:
+    """Return which score the verdict is about."""
+    return "test" if plan.test else SCORES[0]
+
+
+def _finished(plan: Plan, outcomes: Sequence[Outcome], label: str) -> dict[int, Outcome]:
+    """Return a model's finished runs by the number of the seed, or of the seed and fold."""
+    folds = max(plan.options.folds, 1)
+    return {
+        outcome.run.seed * folds + (outcome.run.fold or 0): outcome
+        for outcome in outcomes
+        if outcome.run.label == label and outcome.result is not None
+    }
+
+
+def _scores(finished: Mapping[int, Outcome], score: str) -> dict[int, float]:
+    """Return the scores that are numbers; the others are named among the warnings."""
+    scores = {number: o.result["scores"].get(score) for number, o in finished.items() if o.result is not None}
+    return {number: value for number, value in scores.items() if value is not None and math.isfinite(value)}
+
+
+def _differences(
+    plan: Plan, pairs: Sequence[Pair], scores: Mapping[str, Mapping[int, float]]
+) -> dict[Pair, Difference | None]:
+    """Compare pairs of models by the seeds that both finished, with Holm's correction over all pairs."""
+    both = {pair: (scores[pair.first], scores[pair.other]) for pair in pairs}
+    return compare_all(both, _looks(plan), _fraction(plan), plan.options.margin)
+
+
+def _looks(plan: Plan) -> list[int]:
+    return [look * max(plan.options.folds, 1) for look in plan.looks]
+
+
+def _fraction(plan: Plan) -> float | None:
+    return test_fraction(plan.options.folds) if plan.options.folds else None
+
+
+def _over_images(
+    plan: Plan, finished: Mapping[str, Mapping[int, Outcome]], pair: Pair, difference: Difference | None
+) -> ImagesInterval | None:
+    """Return the interval over seeds and images, with the confidence that corrections give that over the seeds."""
+    if (
+        difference is None or plan.options.folds
+    ):  # each image is validated on once in a cross-validation: the folds are other images
+        return None
+    scorers = [
+        {
+            number: [Scorer(validation, plan.task) for validation in validations(plan, outcome.run.folder)]
+            for number, outcome in finished[label].items()
+        }
+        for label in pair
+    ]
+    known = [{number: found for number, found in of_label.items() if found} for of_label in scorers]
+    images = {scorer.images for of_label in known for found in of_label.values() for scorer in found}
+    return over_images(known[0], known[1], images.pop(), difference.level) if len(images) == 1 else None
+
+
+def _by_name(
+    plan: Plan,
+    pair: Pair,
+    finished: Mapping[str, Mapping[int, Outcome]],
+    values: Callable[[Plan, dict[str, Any]], Mapping[str, float]],
+) -> dict[str, Difference]:
+    """Compare two models class by class, or size by size, with Holm's correction over all of them.
+
+    Args:
+        plan: The comparison.
+        pair: The models.
+        finished: Each model's finished runs, by seed.
+        values: Returns a result's AP of each class, or of each size of object.
+    """
+    first, other = (
+        _turned({number: values(plan, outcome.result) for number, outcome in finished[label].items() if outcome.result})
+        for label in pair
+    )
+    both = {name: (first[name], other[name]) for name in first if name in other}
+    compared = compare_all(both, _looks(plan), _fraction(plan))
+    return {name: difference for name, difference in compared.items() if difference is not None}
+
+
+def _turned(by_number: Mapping[int, Mapping[str, float]]) -> dict[str, dict[int, float]]:
+    names = dict.fromkeys(name for values in by_number.values() for name in values)
+    return {name: {number: values[name] for number, values in by_number.items() if name in values} for name in names}

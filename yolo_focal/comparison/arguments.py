@@ -1,0 +1,63 @@
+"""The arguments of `yolo train` that every run is given, each of them explicitly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ultralytics.cfg import DEFAULT_CFG_DICT, check_dict_alignment, get_cfg
+from ultralytics.utils import YAML
+from ultralytics.utils.checks import check_yaml
+
+from yolo_focal.errors import ConfigError
+
+# What `compare` sets itself, and why.
+_OWN = {
+    "model": "models= names them",
+    "task": "it is the models'",
+    "seed": "seeds= says how many",
+    "project": "everything goes to runs/compare/",
+    "exist_ok": "a run goes on where it was",
+    "resume": "the same command goes on by itself",
+    "mode": "it trains",
+    "save": "the weights are needed",
+    "val": "each epoch is validated",
+}
+
+# A comparison may go on with other values of these: they change where and how fast a run computes, and what it shows.
+WITHOUT_EFFECT = frozenset({"device", "cache", "plots", "verbose", "save_period", "profile"})
+
+
+def check(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all arguments of `yolo train` for a run: the given ones, then those of a `cfg=` file, then the defaults.
+
+    A run is given every one of them, because Ultralytics would take some from a checkpoint otherwise: its own `imgsz`,
+    for one, goes before the default.
+
+    Raises:
+        ConfigError: An argument is unknown or invalid, or one that `compare` sets itself.
+    """
+    for key, why in _OWN.items():
+        if key in arguments:
+            raise ConfigError(f"{key}={arguments[key]}: compare sets it itself: {why}; leave it out")
+    try:
+        check_dict_alignment(DEFAULT_CFG_DICT, dict(arguments))
+        from_file = YAML.load(check_yaml(str(arguments["cfg"]))) if arguments.get("cfg") else {}
+        own = {key: value for key, value in from_file.items() if key not in _OWN}
+        every = {**DEFAULT_CFG_DICT, **own, **{key: value for key, value in arguments.items() if key != "cfg"}}
+        effective = vars(get_cfg(overrides=every))
+    except (SyntaxError, TypeError, ValueError, FileNotFoundError) as error:
+        raise ConfigError(" ".join(str(error).split())) from None
+    if isinstance(effective["batch"], bool) or not isinstance(effective["batch"], int) or effective["batch"] < 1:
+        raise ConfigError(
+            f"batch={effective['batch']}: write a number of images of at least 1, such as batch=16; a size that is "
+            "found automatically would differ from model to model"
+        )
+    left_out = {*_OWN, "data", "name", "cfg", "save_dir", "pretrained", "split"}
+    return {key: value for key, value in effective.items() if key not in left_out}
+
+
+def plain(value: Any) -> Any:
+    """Return a value as JSON has it: a path as text."""
+    return str(value) if isinstance(value, Path) else value

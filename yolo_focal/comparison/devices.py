@@ -1,0 +1,98 @@
+"""Which device each run is trained on, and how many runs are trained at once."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Callable, NamedTuple
+
+from yolo_focal.errors import ConfigError
+
+
+class Slot(NamedTuple):
+    """A place in which one run at a time is trained.
+
+    Attributes:
+        device: Ultralytics' `device` of the run, as its process counts devices; None leaves the choice to Ultralytics.
+        visible: `CUDA_VISIBLE_DEVICES` of its process; None leaves it as it is.
+        name: What the place is called, such as "cpu" or "GPU 1".
+    """
+
+    device: str | None
+    visible: str | None
+    name: str
+
+
+class Places(NamedTuple):
+    """The places that there are for runs.
+
+    Attributes:
+        threads: CPU threads for each of them, if the comparison begins now.
+        slots: Returns them, given the threads that the comparison was begun with.
+    """
+
+    threads: int
+    slots: Callable[[int], list[Slot]]
+
+
+def on_this_machine(device: Any, parallel: int | None, per_device: int) -> Places:
+    """Return the places that this machine has, which share its CPUs; see `slots`.
+
+    Raises:
+        ConfigError: A GPU is named twice or not there, or there are more runs at once than places.
+    """
+    places = slots(device, parallel, per_device, os.environ.get("CUDA_VISIBLE_DEVICES"))
+    return Places(max(1, cores() // len(places)), lambda _: places)
+
+
+def cores() -> int:
+    """Return this machine's CPU cores for runs: one is left to whatever else it does, as by Ultralytics."""
+    return max(1, (os.cpu_count() or 1) - 1)
+
+
+def numbers(device: Any) -> list[int]:
+    """Return the GPUs' numbers of Ultralytics' `device`, such as [0, 1] of "0,1"; [] of "cpu", "mps" or None."""
+    parts = _text(device).split(",")
+    return [int(part) for part in parts] if all(part.isdigit() for part in parts) else []
+
+
+def slots(device: Any, parallel: int | None, per_device: int, visible: str | None) -> list[Slot]:
+    """Return the places for runs; those of different GPUs come in turns.
+
+    Args:
+        device: Ultralytics' `device`; several GPUs' numbers give each run one of them.
+        parallel: The number of runs at once; as many as fit if None, and one at once where no GPU is named.
+        per_device: Number of runs at once on each GPU.
+        visible: This process's own `CUDA_VISIBLE_DEVICES`, which the numbers count in; None if it has none.
+
+    Raises:
+        ConfigError: A GPU is named twice or not there, or there are more runs at once than places.
+    """
+    gpus = numbers(device)
+    if not gpus:
+        text = _text(device)
+        if "," in text or text == "-1":
+            raise ConfigError(f"device={device}: write the GPUs' numbers, such as device=0,1, or device=cpu")
+        return [Slot(text or None, None, text or "the default device")] * (parallel or per_device)
+    if len({*gpus}) < len(gpus):
+        raise ConfigError(f"device={device}: it names a GPU twice; write per_device=2 for two runs at once on each")
+    names = [name.strip() for name in visible.split(",")] if visible else None
+    if names and max(gpus) >= len(names):
+        raise ConfigError(
+            f"device={device}: CUDA_VISIBLE_DEVICES={visible} leaves {len(names)}, whose numbers are 0 to "
+            f"{len(names) - 1}"
+        )
+    places = [Slot("0", names[gpu] if names else str(gpu), f"GPU {gpu}") for _ in range(per_device) for gpu in gpus]
+    if parallel is not None and parallel > len(places):
+        raise ConfigError(
+            f"parallel={parallel}: device={device} and per_device={per_device} have room for {len(places)} runs at "
+            f"once; write per_device={-(-parallel // len(gpus))} or fewer runs"
+        )
+    return places[:parallel]
+
+
+def _text(device: Any) -> str:
+    if device is None:
+        return ""
+    if isinstance(device, (list, tuple)):
+        device = ",".join(map(str, device))
+    return str(device).replace("cuda:", "").replace(" ", "").strip("()[]")

@@ -1,0 +1,208 @@
+"""Records what a validation finds on each image: what the mean average precision of any choice of images is made of."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from ultralytics.utils import ops
+
+from yolo_focal.files import whole
+
+# What marks a detection as correct: at each IoU threshold, of boxes, masks or keypoints.
+_CORRECT = {"detect": "tp", "obb": "tp", "segment": "tp_m", "pose": "tp_p"}
+_IMAGE, _FLOAT = np.int32, np.float32
+
+
+class Validation(NamedTuple):
+    """What a validation has found; of a classification, a detection is an image's first guess.
+
+    Attributes:
+        images: Names of the images, sorted.
+        image: Index into `images` of each detection, `(N,)`.
+        confidence: Of each detection, `(N,)`.
+        cls: Class index of each detection, `(N,)`.
+        correct: Whether each detection is correct, at each of T IoU thresholds, `(N, T)`.
+        boxes: Corners of each detection in pixels of the original image, `(N, 4)`; zeros where boxes are not upright.
+        target_image: Index into `images` of each labelled object, `(M,)`.
+        target_cls: Class index of each labelled object, `(M,)`.
+        target_boxes: As `boxes`, `(M, 4)`.
+    """
+
+    images: npt.NDArray[np.str_]
+    image: npt.NDArray[np.int32]
+    confidence: npt.NDArray[np.float32]
+    cls: npt.NDArray[np.int32]
+    correct: npt.NDArray[np.bool_]
+    boxes: npt.NDArray[np.float32]
+    target_image: npt.NDArray[np.int32]
+    target_cls: npt.NDArray[np.int32]
+    target_boxes: npt.NDArray[np.float32]
+
+
+def save(validation: Validation, file: Path) -> None:
+    """Write a validation to a file that is complete or absent."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with whole(file) as temporary, temporary.open("wb") as opened:
+        np.savez_compressed(opened, **validation._asdict())
+
+
+def load(file: Path) -> Validation | None:
+    """Read a validation; None if there is none, or none that is whole."""
+    try:
+        with np.load(file) as arrays:
+            return Validation(**{name: arrays[name] for name in Validation._fields})
+    except Exception:  # a missing, empty or cut file: zipfile and NumPy raise many kinds of error
+        return None
+
+
+class Recorder:
+    """Collects the validations of a model through Ultralytics' callbacks.
+
+    Args:
+        keep: Called with each validation when it ends, and with Ultralytics' validator.
+    """
+
+    def __init__(self, keep: Callable[[Validation, Any], None]) -> None:
+        self._keep = keep
+        self._parts: list[dict[str, Any]] = []  # one for each image
+        self._wrapped: set[int] = set()
+
+    def attach(self, model: Any) -> None:
+        """Add the callbacks to Ultralytics' `YOLO`, before it trains or validates."""
+        model.add_callback("on_val_start", self._on_val_start)
+        model.add_callback("on_val_end", self._on_val_end)
+
+    def _on_val_start(self, validator: Any) -> None:
+        self._parts = []
+        if id(validator) in self._wrapped:  # the trainer validates with one and the same each epoch
+            return
+        self._wrapped.add(id(validator))
+        update = validator.update_metrics
+
+        def update_and_record(preds: Any, batch: dict[str, Any]) -> None:
+            if validator.args.task == "classify":
+                update(preds, batch)
+                self._parts += _guesses(preds, batch)
+                return
+            copies = [_boxes_of(pred) for pred in preds]
+            before = len(_statistics(validator).get("conf", ()))
+            update(preds, batch)
+            self._parts += _detections(validator, before, copies, batch)
+
+        validator.update_metrics = update_and_record
+
+    def _on_val_end(self, validator: Any) -> None:
+        if self._parts:
+            self._keep(_join(self._parts), validator)
+        self._parts = []
+
+
+def _statistics(validator: Any) -> dict[str, Any]:
+    """Return the lists, one entry an image, that Ultralytics computes its metrics from; {} in releases without them."""
+    statistics = getattr(getattr(validator, "metrics", None), "stats", None) or validator.stats
+    return statistics if isinstance(statistics, dict) else {}
+
+
+def _boxes_of(pred: Any) -> npt.NDArray[np.float32]:
+    """Return a prediction's boxes before Ultralytics changes them in place."""
+    boxes = pred["bboxes"] if isinstance(pred, dict) else pred
+    found: npt.NDArray[np.float32] = _array(boxes[:, :4], _FLOAT)
+    return found
+
+
+def _detections(validator: Any, before: int, predicted: Sequence[Any], batch: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what Ultralytics has added to its statistics for each image of a batch."""
+    statistics = _statistics(validator)
+    added = len(statistics.get("conf", ())) - before
+    if added != len(predicted):  # a release that leaves images without objects out, or has no such lists
+        return []
+    parts = []
+    for index, boxes in enumerate(predicted):
+        confidence = _array(statistics["conf"][before + index], _FLOAT)
+        targets = _array(statistics["target_cls"][before + index], _IMAGE).reshape(-1)
+        upright = validator.args.task != "obb"
+        parts.append(
+            {
+                "image": batch["im_file"][index],
+                "confidence": confidence,
+                "cls": _array(statistics["pred_cls"][before + index], _IMAGE),
+                "correct": _array(statistics[_CORRECT[validator.args.task]][before + index], bool),
+                "boxes": _in_pixels(boxes, batch, index) if upright else np.zeros((len(confidence), 4), _FLOAT),
+                "target_cls": targets,
+                "target_boxes": _target_boxes(batch, index) if upright else np.zeros((len(targets), 4), _FLOAT),
+            }
+        )
+    return parts
+
+
+def _target_boxes(batch: dict[str, Any], index: int) -> npt.NDArray[np.float32]:
+    height, width = batch["img"].shape[2:]
+    boxes = batch["bboxes"][batch["batch_idx"] == index].cpu().float()
+    return _in_pixels(ops.xywh2xyxy(boxes) * torch.tensor([width, height, width, height]), batch, index)
+
+
+def _in_pixels(boxes: Any, batch: dict[str, Any], index: int) -> npt.NDArray[np.float32]:
+    """Scale boxes from the network's input to the original image."""
+    if not len(boxes):
+        return np.zeros((0, 4), _FLOAT)
+    shapes = tuple(batch["img"].shape[2:]), batch["ori_shape"][index]
+    scaled = ops.scale_boxes(
+        shapes[0], torch.as_tensor(boxes).float().clone(), shapes[1], ratio_pad=batch["ratio_pad"][index]
+    )
+    found: npt.NDArray[np.float32] = _array(scaled, _FLOAT)
+    return found
+
+
+def _guesses(preds: torch.Tensor, batch: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return each image's most probable class; classification batches do not name their images, their bytes do."""
+    confidence, guess = preds.float().max(1)
+    parts = []
+    for index, target in enumerate(batch["cls"].reshape(-1).tolist()):
+        pixels = np.ascontiguousarray(_array(batch["img"][index], np.float16))
+        parts.append(
+            {
+                "image": f"{zlib.crc32(pixels.tobytes()):08x}",
+                "confidence": _array(confidence[index : index + 1], _FLOAT),
+                "cls": _array(guess[index : index + 1], _IMAGE),
+                "correct": np.array([[int(guess[index]) == int(target)]]),
+                "boxes": np.zeros((1, 4), _FLOAT),
+                "target_cls": np.array([target], _IMAGE),
+                "target_boxes": np.zeros((1, 4), _FLOAT),
+            }
+        )
+    return parts
+
+
+def _join(parts: Sequence[dict[str, Any]]) -> Validation:
+    """Join the images' parts in the order of their names, which is the same for every model and seed."""
+    parts = sorted(parts, key=lambda part: str(part["image"]))
+    names = [Path(str(part["image"])).name for part in parts]
+
+    def together(key: str) -> Any:
+        return np.concatenate([part[key] for part in parts])
+
+    def owners(key: str) -> npt.NDArray[np.int32]:
+        return np.repeat(np.arange(len(parts), dtype=_IMAGE), [len(part[key]) for part in parts])
+
+    return Validation(
+        np.array(names),
+        owners("confidence"),
+        together("confidence"),
+        together("cls"),
+        together("correct"),
+        together("boxes"),
+        owners("target_cls"),
+        together("target_cls"),
+        together("target_boxes"),
+    )
+
+
+def _array(values: Any, dtype: Any) -> Any:
+    values = values.detach().cpu() if isinstance(values, torch.Tensor) else values
+    return np.asarray(values).astype(dtype)

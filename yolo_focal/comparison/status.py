@@ -1,0 +1,46 @@
+"""Says how far a comparison is, to whoever asks from another terminal: `yolo-focal compare status name=...`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from ultralytics.utils import RUNS_DIR
+
+from yolo_focal.comparison.files import read_json
+from yolo_focal.comparison.lock import holder
+from yolo_focal.comparison.plan import PLAN
+from yolo_focal.comparison.progress import FINISHED, read_progress, summary, table
+from yolo_focal.errors import ConfigError
+
+_INTERVAL = 2.0  # seconds between two looks
+
+
+def status(name: str, watch: bool = False) -> Iterator[str]:
+    """Yield how far a comparison is: a line about it, and a table of its runs.
+
+    Args:
+        name: Its name.
+        watch: Yield it anew every two seconds until nobody works on it any more.
+
+    Raises:
+        ConfigError: There is no comparison of that name.
+    """
+    folder = Path(RUNS_DIR / "compare" / name)
+    plan = read_json(folder / PLAN)
+    if not isinstance(plan, dict):
+        raise ConfigError(f"name={name}: there is no comparison in {folder}; write name= as it was begun with")
+    yield "\n".join(_overview(folder, plan["places"]))
+    while watch and holder(folder) is not None:
+        time.sleep(_INTERVAL)
+        yield "\n".join(_overview(folder, plan["places"]))
+
+
+def _overview(folder: Path, places: int) -> Iterator[str]:
+    runs = list(read_progress(folder))
+    working = holder(folder)
+    if working is None and any(run.state != FINISHED for run in runs):
+        working = "nobody works on it; the same command goes on"
+    yield f"{folder}: {summary(runs, places)}{f' ({working})' if working else ''}"
+    yield from table(runs)
