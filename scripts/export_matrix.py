@@ -4,14 +4,14 @@ python scripts/export_matrix.py model=best.pt twin=stock.pt data=my.yaml [format
                                 [imgsz=640] [rounds=30]
 
 `model` and `twin` are trained checkpoints of a focal model and of the same model with SPPF. Each format that
-Ultralytics lists for the CPU is tried in the variants that it offers (`variants=static` is the one without options),
-both models in one process of its own: what a runtime does to a process, and how long it takes to start, concerns no
-other. The columns:
+Ultralytics lists for the CPU is tried in its variants (`variants=static` is the one without options). Both models of a
+row run in a separate process, so that the effects of a runtime on its process and its start-up time do not reach other
+rows. The columns:
 
-runs        whether the focal model was exported and its file ran; otherwise what failed, the error or the package that
-            is missing, and whether the stock model fails as well
-apart       largest difference of a class score to PyTorch's over all anchors of the validation set's images, focal and
-            stock; where `nms` is part of the graph the outputs are of another kind
+runs        whether the focal model was exported and its file ran; otherwise the step that failed, the error or the
+            missing package, and whether the stock model fails as well
+difference  largest difference of a class score to PyTorch's over all anchors of the validation set's images, focal and
+            stock; empty if `nms` is part of the graph, because then the outputs have another form
 mAP         change of mAP50-95 against the same model in PyTorch, focal and stock
 time        focal against stock, median over `rounds` images that alternate between the two, with the quartiles
 MB          size of the focal model's file or folder
@@ -42,93 +42,93 @@ from ultralytics.engine.exporter import FP16_FORMATS, FP32_UNSUPPORTED_FORMATS, 
 from ultralytics.nn.autobackend import AutoBackend
 from ultralytics.utils import TQDM
 
-from yolo_focal import pictures
+from yolo_focal.images import find, letterboxed
 
 OPSETS = range(12, 21)
-MINUTES = 15  # for one row
-# What makes or runs the files, as the package index names it.
+MINUTES = 15  # time limit of a row
+# Packages that write or run the files, by their names in the package index.
 PACKAGES = {
     *("onnx", "onnxruntime", "onnxslim", "openvino", "nncf", "coremltools", "coreai-torch", "tensorflow", "onnx2tf"),
     *("litert-torch", "ai-edge-litert", "ai-edge-quantizer", "paddlepaddle", "x2paddle", "mnn", "ncnn", "pnnx"),
     "executorch",
 }
-HEAD = ("format", "variant", "runs", "apart", "mAP", "time", "MB")
+HEAD = ("format", "variant", "runs", "difference", "mAP", "time", "MB")
 
 
 def main(
     model: str, twin: str, data: str, formats: str = "", variants: str = "", imgsz: str = "640", rounds: str = "30"
 ) -> None:
-    """Print the table, a row as soon as it is there."""
+    """Print the table, each row as soon as it is measured."""
     table = export_formats()
-    known = dict(zip(table["Argument"], zip(table["Format"], table["Arguments"], table["CPU"])))
-    here = [name for name, (_, _, cpu) in known.items() if cpu and name != "-"]
-    names = formats.split(",") if formats else here
+    all_formats = dict(zip(table["Argument"], zip(table["Format"], table["Arguments"], table["CPU"])))
+    cpu_formats = [name for name, (_, _, cpu) in all_formats.items() if cpu and name != "-"]
+    names = formats.split(",") if formats else cpu_formats
     for name in names:
-        if name not in known:
-            sys.exit(f"formats={formats}: there is no format {name}; write some of {','.join(here)}")
+        if name not in all_formats:
+            sys.exit(f"formats={formats}: there is no format {name}; write some of {','.join(cpu_formats)}")
     for argument, file in (("model", model), ("twin", twin)):
         if not Path(file).is_file():
             sys.exit(f"{argument}={file}: there is no such file; write a trained checkpoint, such as best.pt")
-    # The exports run in folders of their own. A name that is no file here is one of Ultralytics' data sets.
+    # Absolute, because the exports run in other folders. A name that is not a file is one of Ultralytics' data sets.
     data = str(Path(data).resolve()) if Path(data).exists() else data
     common = {"data": data, "imgsz": int(imgsz), "rounds": int(rounds)}
     common.update(model=str(Path(model).resolve()), twin=str(Path(twin).resolve()))
-    tries = [
+    rows = [
         (name, variant, options)
         for name in names
-        for variant, options in offered(name, known[name][1], data)
+        for variant, options in variants_of(name, all_formats[name][1], data)
         if not variants or variant in variants.split(",")
     ]
-    given = " ".join(shlex.quote(argument) for argument in sys.argv[1:])
-    print(f"```console\npython scripts/export_matrix.py {given}\n```\n")
+    command_line = " ".join(shlex.quote(argument) for argument in sys.argv[1:])
+    print(f"```console\npython scripts/export_matrix.py {command_line}\n```\n")
     print(f"Python {platform.python_version()}, torch {torch.__version__}, Ultralytics {__version__}{installed()}\n")
     print("\n".join((row(HEAD), row(["---"] * len(HEAD)))), flush=True)
-    for name, variant, options in TQDM(tries, desc="Exports", file=sys.stderr):
-        found = tried({**common, "format": name, "options": options})
-        print(row((known[name][0], variant, *cells(found))), flush=True)
+    for name, variant, options in TQDM(rows, desc="Exports", file=sys.stderr):
+        outcome = try_both({**common, "format": name, "options": options})
+        print(row((all_formats[name][0], variant, *cells(outcome))), flush=True)
 
 
 def installed() -> str:
-    """Name what is there of the packages that make or run the files, and their versions."""
-    there = {one.metadata["Name"].lower(): one.version for one in distributions()}
-    return "".join(f", {name} {there[name]}" for name in sorted(PACKAGES & there.keys()))
+    """Return the names and versions of the installed packages that write or run the files."""
+    versions = {distribution.metadata["Name"].lower(): distribution.version for distribution in distributions()}
+    return "".join(f", {name} {versions[name]}" for name in sorted(PACKAGES & versions.keys()))
 
 
-def offered(name: str, arguments: list[str], data: str) -> list[tuple[str, dict[str, Any]]]:
-    """List the variants of a format: their names and what they ask the exporter for."""
+def variants_of(name: str, arguments: list[str], data: str) -> list[tuple[str, dict[str, Any]]]:
+    """Return the variants of a format: their names and their arguments of the exporter."""
     int8 = {"quantize": 8, "data": data} if "data" in arguments else {"quantize": 8}
-    always = int8 if name in FP32_UNSUPPORTED_FORMATS else {}
-    found: list[tuple[str, dict[str, Any]]] = [] if always else [("static", {})]
+    required = int8 if name in FP32_UNSUPPORTED_FORMATS else {}
+    variants: list[tuple[str, dict[str, Any]]] = [] if required else [("static", {})]
     if "dynamic" in arguments:
-        found.append(("dynamic", {"dynamic": True}))
+        variants.append(("dynamic", {"dynamic": True}))
     if "batch" in arguments:
-        found.append(("batch 4", {"batch": 4}))
+        variants.append(("batch 4", {"batch": 4}))
     if name in FP16_FORMATS:
-        found.append(("half", {"quantize": 16}))
+        variants.append(("half", {"quantize": 16}))
     if name in INT8_FORMATS:
-        found.append(("int8", int8))
+        variants.append(("int8", int8))
     if "nms" in arguments:
-        found.append(("nms", {"nms": True, "conf": 0.001, "iou": 0.7}))  # as in validation
+        variants.append(("nms", {"nms": True, "conf": 0.001, "iou": 0.7}))  # as in validation
     if name == "onnx":
-        found += [(f"opset {opset}", {"opset": opset}) for opset in OPSETS]
-    return [(variant, {**always, **options}) for variant, options in found]
+        variants += [(f"opset {opset}", {"opset": opset}) for opset in OPSETS]
+    return [(variant, {**required, **options}) for variant, options in variants]
 
 
-def tried(task: dict[str, Any]) -> dict[str, Any]:
-    """Try both models in one process; where that process is lost, find out whether the stock model alone loses it."""
-    found = in_a_process(task)
-    if "lost" not in found:
-        return found
-    alone = in_a_process({**task, "model": task["twin"]})
-    stock = alone.get("lost") or alone.get("error")
-    return {"error": found["lost"], **({"stock error": stock} if stock else {})}
+def try_both(task: dict[str, Any]) -> dict[str, Any]:
+    """Try both models in one process; if the process dies, try whether it also dies with the stock model alone."""
+    outcome = run_in_process(task)
+    if "lost" not in outcome:
+        return outcome
+    stock_outcome = run_in_process({**task, "model": task["twin"]})
+    stock_error = stock_outcome.get("lost") or stock_outcome.get("error")
+    return {"error": outcome["lost"], **({"stock error": stock_error} if stock_error else {})}
 
 
-def in_a_process(task: dict[str, Any]) -> dict[str, Any]:
-    """Run `one` in a process of its own and return what it found, or how the process was lost."""
+def run_in_process(task: dict[str, Any]) -> dict[str, Any]:
+    """Run `measure` in a separate process and return its outcome, or `{"lost": reason}` if the process dies."""
     with tempfile.TemporaryDirectory() as folder:
         try:
-            done = subprocess.run(
+            process = subprocess.run(
                 [sys.executable, str(Path(__file__).resolve()), f"task={json.dumps(task)}"],
                 cwd=folder,
                 env={**os.environ, "YOLO_AUTOINSTALL": "false"},
@@ -142,11 +142,11 @@ def in_a_process(task: dict[str, Any]) -> dict[str, Any]:
             )
         except subprocess.TimeoutExpired:
             return {"lost": f"not done after {MINUTES} minutes"}
-    reports = [line.partition(" ")[2] for line in done.stdout.splitlines() if line.startswith("REPORT ")]
-    return json.loads(reports[-1]) if reports else {"lost": f"the process ended with {done.returncode}"}
+    reports = [line.partition(" ")[2] for line in process.stdout.splitlines() if line.startswith("REPORT ")]
+    return json.loads(reports[-1]) if reports else {"lost": f"the process ended with {process.returncode}"}
 
 
-def one(
+def measure(
     model: str,
     twin: str,
     data: str,
@@ -156,45 +156,45 @@ def one(
     options: dict[str, Any],
 ) -> dict[str, Any]:
     """Export both models in one format and variant, run the files, and compare them with PyTorch and each other."""
-    files = pictures.find(check_det_dataset(data)["val"])
+    files = find(check_det_dataset(data)["val"])
     batch = options.get("batch", 1)
-    # Contiguous, as a predictor's: ExecuTorch reads the memory and not the strides.
-    single = [image.contiguous() for many in pictures.whole(files, imgsz) for image in many.split(1)]
+    # Contiguous, as in Ultralytics' predictor, because ExecuTorch ignores the strides.
+    single = [image.contiguous() for images in letterboxed(files, imgsz) for image in images.split(1)]
     images = [torch.cat(single[start : start + batch]) for start in range(0, len(single) - batch + 1, batch)]
-    # onnx2tf checks each operation on images that it would fetch from the network. Any do.
-    small = torch.cat(list(islice(cycle(pictures.whole(files, 128)), 20)))[:20]
+    # onnx2tf checks each operation on sample images, which it would download. Any images are suitable.
+    small = torch.cat(list(islice(cycle(letterboxed(files, 128)), 20)))[:20]
     np.save("calibration_image_sample_data_20x128x128x3_float32.npy", small.permute(0, 2, 3, 1))
-    found: dict[str, Any] = {}
-    loaded = []
+    outcome: dict[str, Any] = {}
+    backends = []
     for prefix, checkpoint in (("", model), ("stock ", twin)):
         try:
             copy = shutil.copy(checkpoint, f"{prefix.strip() or 'focal'}.pt")
-            failed = "not exported"
+            failure = "not exported"
             exported = YOLO(copy).export(format=format, imgsz=imgsz, **options)
-            failed = "exported, but does not run here"
-            # rect=False: in the squares that a static file needs.
+            failure = "exported, but does not run here"
+            # rect=False, because a file with a static input size needs square images.
             common = {"data": data, "imgsz": imgsz, "batch": batch, "rect": False, "plots": False, "verbose": False}
             scores = [YOLO(file, task="detect").val(**common).box.map for file in (copy, exported)]
             backend = AutoBackend(exported)
             reference = AutoBackend(copy)
-            apart = [difference(reference(image), backend(image)) for image in images]
-            found[f"{prefix}apart"] = None if None in apart else max(apart)
-            found[f"{prefix}mAP"] = scores[1] - scores[0]
-            found[f"{prefix}MB"] = size(Path(exported)) / 1e6
-            loaded.append(backend)
+            differences = [difference(reference(image), backend(image)) for image in images]
+            outcome[f"{prefix}difference"] = None if None in differences else max(differences)
+            outcome[f"{prefix}mAP"] = scores[1] - scores[0]
+            outcome[f"{prefix}MB"] = size(Path(exported)) / 1e6
+            backends.append(backend)
         except ModuleNotFoundError as error:
-            found[f"{prefix}error"] = f"{failed}: it needs the package {error.name}"
-        except Exception as error:  # whatever an exporter or a runtime raises is a cell of the table
-            found[f"{prefix}error"] = f"{failed}: {type(error).__name__}: {' '.join(str(error).split())[:120]}"
-    if len(loaded) == 2:
-        found["time"] = ratios(loaded, images, rounds)
-    return found
+            outcome[f"{prefix}error"] = f"{failure}: it needs the package {error.name}"
+        except Exception as error:  # any error of an exporter or a runtime is reported in the table
+            outcome[f"{prefix}error"] = f"{failure}: {type(error).__name__}: {' '.join(str(error).split())[:120]}"
+    if len(backends) == 2:
+        outcome["time"] = ratios(backends, images, rounds)
+    return outcome
 
 
 def difference(a: Any, b: Any) -> float | None:
-    """Return the largest difference of the scores in two raw outputs, or None where they are of another kind."""
+    """Return the largest difference of the class scores in two raw outputs, or None if their shapes differ."""
     a, b = (output[0] if isinstance(output, (list, tuple)) else output for output in (a, b))
-    # (B, 4 + classes, anchors); the boxes are in pixels or in shares of the picture, as the runtime has them.
+    # (B, 4 + classes, anchors). The boxes are not compared: they are in pixels or normalised, depending on the runtime.
     return float((a[:, 4:].float() - b[:, 4:].float()).abs().max()) if a.shape == b.shape else None
 
 
@@ -203,46 +203,46 @@ def size(path: Path) -> int:
     return sum(file.stat().st_size for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file())
 
 
-def ratios(loaded: list[Any], images: list[torch.Tensor], rounds: int) -> list[float]:
-    """Time focal and stock in turn and return the quartiles of their ratio."""
-    found = []
-    for turn, image in enumerate(islice(cycle(images), rounds + 3)):
+def ratios(backends: list[Any], images: list[torch.Tensor], rounds: int) -> list[float]:
+    """Time the focal and the stock model alternately and return the quartiles of their ratio."""
+    time_ratios = []
+    for iteration, image in enumerate(islice(cycle(images), rounds + 3)):
         seconds = []
-        for backend in loaded if turn % 2 else loaded[::-1]:
+        for backend in backends if iteration % 2 else backends[::-1]:
             start = time.perf_counter()
             backend(image)
             seconds.append(time.perf_counter() - start)
-        focal, stock = seconds if turn % 2 else seconds[::-1]
-        found.append(focal / stock)
-    return statistics.quantiles(found[3:])  # the first are warm-up
+        focal, stock = seconds if iteration % 2 else seconds[::-1]
+        time_ratios.append(focal / stock)
+    return statistics.quantiles(time_ratios[3:])  # without three warm-up iterations
 
 
-def cells(found: dict[str, Any]) -> list[str]:
-    """Write what a process found."""
-    if "error" in found:
-        stock = f"is {found['stock error']}" if "stock error" in found else "**runs**"
-        stock = "alike" if found.get("stock error") == found["error"] else stock
-        return [f"{found['error']}; the stock model {stock}", "", "", "", ""]
-    both = [[found.get(f"{prefix}{key}") for prefix in ("", "stock ")] for key in ("apart", "mAP")]
-    apart, scores = (["" if value is None else value for value in values] for values in both)
-    times = found.get("time")
+def cells(outcome: dict[str, Any]) -> list[str]:
+    """Return the cells of a row, from `runs` to `MB`."""
+    if "error" in outcome:
+        stock = f"is {outcome['stock error']}" if "stock error" in outcome else "**runs**"
+        stock = "alike" if outcome.get("stock error") == outcome["error"] else stock
+        return [f"{outcome['error']}; the stock model {stock}", "", "", "", ""]
+    pairs = [[outcome.get(f"{prefix}{key}") for prefix in ("", "stock ")] for key in ("difference", "mAP")]
+    differences, scores = ([value for value in pair if value is not None] for pair in pairs)
+    times = outcome.get("time")
     return [
-        "yes" if "stock error" not in found else f"yes; the stock model is {found['stock error']}",
-        ", ".join(f"{value:.1e}" for value in apart if value != ""),
-        ", ".join(f"{value:+.3f}" for value in scores if value != ""),
+        "yes" if "stock error" not in outcome else f"yes; the stock model is {outcome['stock error']}",
+        ", ".join(f"{value:.1e}" for value in differences),
+        ", ".join(f"{value:+.3f}" for value in scores),
         f"{times[1]:.2f} ({times[0]:.2f} to {times[2]:.2f})" if times else "",
-        f"{found['MB']:.1f}",
+        f"{outcome['MB']:.1f}",
     ]
 
 
 def row(values: Any) -> str:
-    """Write a row of a Markdown table."""
+    """Return a row of a Markdown table."""
     return f"| {' | '.join(str(value).replace('|', '/') for value in values)} |"
 
 
 if __name__ == "__main__":
     arguments = dict(argument.split("=", 1) for argument in sys.argv[1:])
     if "task" in arguments:
-        print(f"REPORT {json.dumps(one(**json.loads(arguments['task'])))}")
+        print(f"REPORT {json.dumps(measure(**json.loads(arguments['task'])))}")
     else:
         main(**arguments)

@@ -4,7 +4,8 @@
         [imgsz=640] [save=image-predicted.jpg]
 
 Needs opencv-python and numpy, and onnxruntime for `engine=ort`. Prints a line per box: class, confidence, and left,
-top, right and bottom in pixels of the image. `imgsz` is for models exported with `dynamic=True`, others say their own.
+top, right and bottom in pixels of the image. `imgsz` is for models exported with `dynamic=True`; others have a fixed
+size.
 """
 
 from __future__ import annotations
@@ -18,23 +19,23 @@ from typing import Any, Callable, NamedTuple
 import cv2
 import numpy as np
 
-GRAY = 114  # the border that YOLO models are trained with
+GRAY = 114  # Ultralytics' padding value
 MAX_BOXES = 300
 DEFAULTS = {"engine": "ort", "conf": 0.25, "iou": 0.7, "imgsz": 640}
 USAGE = "python scripts/predict_onnx.py model=best.onnx source=image.jpg engine=ort"
 
 
 class Model(NamedTuple):
-    """An exported model: how to run it, and what it says of itself."""
+    """An exported model: a function that runs it, and its metadata."""
 
     run: Callable[[np.ndarray], np.ndarray]  # (1, 3, H, W) to (1, 4 + classes, boxes)
     size: tuple[int, int]  # height and width of its input
-    stride: int  # 0: the input has just that size; else any multiple of the stride up to it
+    stride: int  # 0 if the input has exactly this size; otherwise its sides are multiples of the stride up to it
     names: dict[int, str]
 
 
 def main(argv: list[str]) -> None:
-    """Predict, print and save."""
+    """Predict, print the boxes and save the image with them."""
     args = parse(argv)
     source = Path(args["source"])
     image = cv2.imread(str(source))
@@ -52,14 +53,14 @@ def main(argv: list[str]) -> None:
 
 
 def parse(argv: list[str]) -> dict[str, Any]:
-    """Read `key=value` arguments."""
-    known = {"model", "source", "save", *DEFAULTS}
+    """Parse `key=value` arguments."""
+    keys = {"model", "source", "save", *DEFAULTS}
     args: dict[str, Any] = dict(DEFAULTS)
     for item in argv:
-        key, given, value = item.partition("=")
-        if not given or key not in known:
+        key, equals, value = item.partition("=")
+        if not equals or key not in keys:
             raise SystemExit(
-                f"{item}: unknown argument; write key=value, key one of {', '.join(sorted(known))}: {USAGE}"
+                f"{item}: unknown argument; write key=value, key one of {', '.join(sorted(keys))}: {USAGE}"
             )
         try:
             args[key] = type(DEFAULTS[key])(value) if key in DEFAULTS else value
@@ -92,7 +93,7 @@ def load_ort(path: str, imgsz: int) -> Model:
 
 
 def load_opencv(path: str, imgsz: int) -> Model:
-    """Load a model with OpenCV's DNN module; what the file says of itself is read without onnxruntime."""
+    """Load a model with OpenCV's DNN module; its metadata is read from the file without onnxruntime."""
     network = cv2.dnn.readNetFromONNX(path)
     metadata = read_metadata(Path(path).read_bytes())
 
@@ -112,35 +113,35 @@ def read_metadata(data: bytes) -> dict[str, str]:
 
 
 def fields(data: bytes) -> list[tuple[int, bytes]]:
-    """Split a protobuf message into its length-delimited fields, by number."""
-    found, at = [], 0
+    """Return the length-delimited fields of a protobuf message: number and content."""
+    result, position = [], 0
 
     def varint() -> int:
-        nonlocal at
+        nonlocal position
         value = shift = 0
         while True:
-            byte = data[at]
-            at += 1
+            byte = data[position]
+            position += 1
             value |= (byte & 127) << shift
             shift += 7
             if byte < 128:
                 return value
 
-    while at < len(data):
-        number, kind = divmod(varint(), 8)
-        if kind == 2:
+    while position < len(data):
+        number, wire_type = divmod(varint(), 8)
+        if wire_type == 2:
             size = varint()
-            found.append((number, data[at : at + size]))
-            at += size
-        elif kind == 0:
+            result.append((number, data[position : position + size]))
+            position += size
+        elif wire_type == 0:
             varint()
         else:
-            at += {1: 8, 5: 4}[kind]
-    return found
+            position += {1: 8, 5: 4}[wire_type]
+    return result
 
 
 def describe(run: Callable[[np.ndarray], np.ndarray], metadata: dict[str, str], shape: list[Any], imgsz: int) -> Model:
-    """Join what runs a model with what its file says: input size, stride and class names."""
+    """Return a model from the function that runs it and its metadata: input size, stride and class names."""
     if "names" not in metadata or metadata.get("task", "detect") != "detect":
         raise SystemExit("this is no detection model exported by Ultralytics: yolo export model=best.pt format=onnx")
     names = ast.literal_eval(metadata["names"])
@@ -167,12 +168,12 @@ def predict(model: Model, image: np.ndarray, conf: float, iou: float) -> list[li
 
 
 def letterbox(image: np.ndarray, size: tuple[int, int], stride: int) -> tuple[np.ndarray, float, int, int]:
-    """Scale an image into `size`, its sides' ratio kept, and pad it with gray as Ultralytics does.
+    """Resize an image to fit into `size`, keeping its aspect ratio, and pad it with gray as Ultralytics does.
 
     Args:
         image: `(H, W, 3)`, BGR.
         size: Height and width to fit into.
-        stride: 0 pads to `size`; otherwise only up to multiples of it.
+        stride: If not 0, pad only to multiples of it; otherwise to `size`.
 
     Returns:
         The input `(1, 3, H, W)`, the scale, and the padding at the left and at the top.
@@ -182,7 +183,7 @@ def letterbox(image: np.ndarray, size: tuple[int, int], stride: int) -> tuple[np
     inner = round(width * scale), round(height * scale)
     if stride:
         size = math.ceil(inner[1] / stride) * stride, math.ceil(inner[0] / stride) * stride
-    # Half of the padding on each side; where it is odd, the larger half goes right and down.
+    # Half of the padding on each side; if it is odd, the larger half is at the right and the bottom.
     left, top = round((size[1] - inner[0]) / 2 - 0.1), round((size[0] - inner[1]) / 2 - 0.1)
     if (width, height) != inner:
         image = cv2.resize(image, inner, interpolation=cv2.INTER_LINEAR)

@@ -21,12 +21,13 @@ import cv2
 import numpy as np
 import onnxruntime
 import pytest
-from conftest import REPO, YOLO, run
-from test_export import SCRIPT, read, same
+from detections import read, same
+from support import REPO, YOLO, run
 
-from yolo_focal.scenes import scene
+from yolo_focal.shapes.scenes import scene
 
 pytestmark = pytest.mark.slow
+SCRIPT = REPO / "scripts" / "predict_onnx.py"
 CPP = REPO / "scripts" / "deploy" / "cpp"
 WEB = REPO / "scripts" / "deploy" / "web"
 FOR_OPENCV46 = CPP / "for_opencv46.py"
@@ -42,7 +43,7 @@ def needs(**packages: str) -> None:
 
 @pytest.fixture(scope="module")
 def folder(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two exports, `last.onnx` as it comes and `last12.onnx` for old OpenCV, and pictures, one of the model's size."""
+    """Two exports, `last.onnx` and `last12.onnx` for old OpenCV, and images, one of them of the model's size."""
     folder = tmp_path_factory.mktemp("deploy")
     for name, opset in {"last": [], "last12": ["opset=12"]}.items():
         shutil.copy(checkpoint, folder / f"{name}.pt")
@@ -53,8 +54,8 @@ def folder(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def by_script(folder: Path, picture: Path, model: str) -> list:
-    args = (f"model={model}", f"source={picture.name}", f"conf={CONF}", "save=script.png")
+def by_script(folder: Path, image: Path, model: str) -> list:
+    args = (f"model={model}", f"source={image.name}", f"conf={CONF}", "save=script.png")
     return read(run(sys.executable, SCRIPT, *args, cwd=folder).stdout)
 
 
@@ -87,19 +88,19 @@ def predict(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_cpp_example_finds_the_same_boxes(predict: Path, folder: Path, tmp_path: Path) -> None:
-    found = 0
-    for picture in sorted(folder.glob("[0-9].png")):
-        save = tmp_path / picture.name
-        args = ("model=last12-opencv46.onnx", f"source={picture.name}", f"conf={CONF}", f"save={save}")
+    total = 0
+    for image in sorted(folder.glob("[0-9].png")):
+        save = tmp_path / image.name
+        args = ("model=last12-opencv46.onnx", f"source={image.name}", f"conf={CONF}", f"save={save}")
         out = run(predict, *args, cwd=folder).stdout
-        expected = by_script(folder, picture, "last12.onnx")
+        expected = by_script(folder, image, "last12.onnx")
         same(read(out), expected)
         assert out.splitlines()[-1] == f"{len(expected)} boxes, drawn in {save}"
-        drawn, before = cv2.imread(str(save)), cv2.imread(str(picture))
+        drawn, before = cv2.imread(str(save)), cv2.imread(str(image))
         assert drawn.shape == before.shape
         assert (drawn != before).any() == bool(expected)
-        found += len(expected)
-    assert found > 3
+        total += len(expected)
+    assert total > 3
 
 
 @pytest.mark.parametrize(
@@ -131,13 +132,13 @@ class Browser:
     def __init__(self, profile: Path) -> None:
         self.driver = subprocess.Popen(["chromedriver", "--port=0"], stdout=subprocess.PIPE, text=True)
         port = next(
-            found[1] for line in self.driver.stdout if (found := re.search(r"successfully on port (\d+)", line))
+            match[1] for line in self.driver.stdout if (match := re.search(r"successfully on port (\d+)", line))
         )
         self.at = f"http://127.0.0.1:{port}/session"
         self.opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy is none of its business
         options = {"args": [*self.FLAGS, f"--user-data-dir={profile}"]}
-        wanted = {"capabilities": {"alwaysMatch": {"browserName": "chrome", "goog:chromeOptions": options}}}
-        self.at += "/" + self.call("", **wanted)["sessionId"]
+        capabilities = {"capabilities": {"alwaysMatch": {"browserName": "chrome", "goog:chromeOptions": options}}}
+        self.at += "/" + self.call("", **capabilities)["sessionId"]
 
     def call(self, path: str, **body: object) -> Any:
         request = urllib.request.Request(self.at + path, json.dumps(body).encode())
@@ -148,16 +149,16 @@ class Browser:
         return self.call("/execute/sync", script=f"return {script}", args=[])
 
     def choose(self, picker: str, file: Path) -> None:
-        found = self.call("/element", using="css selector", value=picker)
-        self.call(f"/element/{next(iter(found.values()))}/value", text=str(file))
+        element = self.call("/element", using="css selector", value=picker)
+        self.call(f"/element/{next(iter(element.values()))}/value", text=str(file))
 
     def settled(self) -> str:
-        """What the page says once it has nothing left to do."""
+        """Return the status line when the page has finished its work."""
         deadline = time.monotonic() + 60
         while True:
-            said = self.read("document.getElementById('status').textContent").strip()
-            if not said.startswith(("Starting", "Loading", "Predicting")) or time.monotonic() > deadline:
-                return said
+            status = self.read("document.getElementById('status').textContent").strip()
+            if not status.startswith(("Starting", "Loading", "Predicting")) or time.monotonic() > deadline:
+                return status
             time.sleep(0.1)
 
     def boxes(self) -> list:
@@ -173,7 +174,7 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def site(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a copy of the web example, installed as its lock file says, with models and pictures beside it."""
+    """The address of a copy of the web example, installed as its lock file says, with models and images beside it."""
     needs(npm="npm")
     copy = tmp_path_factory.mktemp("site") / "web"
     shutil.copytree(WEB, copy, ignore=shutil.ignore_patterns("node_modules"))
@@ -198,34 +199,34 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 
 def same_in_browser(browser: Browser, expected: list) -> None:
-    """OpenCV scales pictures in whole numbers, the page in floating point: a pixel may differ by one level of 255."""
-    found = browser.boxes()
-    assert [name for name, *_ in found] == [name for name, *_ in expected]
-    for (_, score, corners), (_, their_score, their_corners) in zip(found, expected):
+    """OpenCV resizes images in integers, the page in floating point: a value may differ by one of 255."""
+    boxes = browser.boxes()
+    assert [name for name, *_ in boxes] == [name for name, *_ in expected]
+    for (_, score, corners), (_, their_score, their_corners) in zip(boxes, expected):
         assert score == pytest.approx(their_score, abs=0.01)
         assert abs(corners - their_corners).max() < 1
 
 
 def test_the_web_example_finds_the_same_boxes(browser: Browser, site: str, folder: Path) -> None:
-    found = 0
-    for picture in sorted(folder.glob("[0-9].png")):
-        query = urllib.parse.urlencode({"model": "last.onnx", "source": picture.name, "conf": CONF})
+    total = 0
+    for image in sorted(folder.glob("[0-9].png")):
+        query = urllib.parse.urlencode({"model": "last.onnx", "source": image.name, "conf": CONF})
         browser.call("/url", url=f"{site}?{query}")
-        expected = by_script(folder, picture, "last.onnx")
+        expected = by_script(folder, image, "last.onnx")
         count = f"{len(expected)} {'box' if len(expected) == 1 else 'boxes'}"
         assert re.fullmatch(count + r" by last\.onnx, inference \d+\.\d\sms", browser.settled())
         same_in_browser(browser, expected)
-        found += len(expected)
-        assert browser.read("document.getElementById('picture').width > 0")
+        total += len(expected)
+        assert browser.read("document.getElementById('image').width > 0")
         loaded = browser.read("performance.getEntriesByType('resource').map(entry => entry.name)")
         assert any(name.endswith(".wasm") for name in loaded)
         assert all(name.startswith((site, "data:")) for name in loaded)
-    assert found > 3
+    assert total > 3
 
 
 def test_files_are_picked_one_after_the_other(browser: Browser, site: str, folder: Path) -> None:
     browser.call("/url", url=f"{site}?conf={CONF}")
-    assert browser.settled() == "Choose a model and a picture."
+    assert browser.settled() == "Choose a model and an image."
     browser.choose("#source", folder / "0.png")
     assert browser.settled() == "Choose a model."
     browser.choose("#model", folder / "last.onnx")
@@ -241,7 +242,7 @@ def test_files_are_picked_one_after_the_other(browser: Browser, site: str, folde
     [
         ("model=no.onnx", "model=no.onnx: nothing can be loaded there; write a file's path beside this page"),
         ("model=0.png", "model=0.png: no ONNX file; make it with: yolo export model=best.pt format=onnx"),
-        ("source=last.onnx", "source=last.onnx: no picture can be read there; choose a JPEG, PNG or WebP file"),
+        ("source=last.onnx", "source=last.onnx: no image can be read there; choose a JPEG, PNG or WebP file"),
         ("model=last.onnx&source=0.png&conf=high", "conf=high: write a number, such as conf=0.25"),
     ],
 )

@@ -1,4 +1,4 @@
-"""What the export matrix says of each format: that it ran, or what failed, and whether the stock model fails alike."""
+"""The export matrix: whether each format ran, or what failed, and whether the stock model fails as well."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import REPO, YOLO, run
+from support import REPO, YOLO, run
 
 SCRIPT = REPO / "scripts" / "export_matrix.py"
 
@@ -23,18 +23,18 @@ def matrix() -> Any:
     return module
 
 
-RAN = {"apart": 1.2e-5, "mAP": -0.0004, "MB": 13.46}
+RAN = {"difference": 1.2e-5, "mAP": -0.0004, "MB": 13.46}
 
 
 @pytest.mark.parametrize(
-    ("found", "cells"),
+    ("outcome", "cells"),
     [
         (
-            {**RAN, "stock apart": 2e-6, "stock mAP": 0.0, "stock MB": 13.1, "time": [0.98, 1.004, 1.02]},
+            {**RAN, "stock difference": 2e-6, "stock mAP": 0.0, "stock MB": 13.1, "time": [0.98, 1.004, 1.02]},
             ["yes", "1.2e-05, 2.0e-06", "-0.000, +0.000", "1.00 (0.98 to 1.02)", "13.5"],
         ),
         (
-            {**RAN, "apart": None, "stock error": "not exported: it needs the package ncnn"},
+            {**RAN, "difference": None, "stock error": "not exported: it needs the package ncnn"},
             ["yes; the stock model is not exported: it needs the package ncnn", "", "-0.000", "", "13.5"],
         ),
         (
@@ -54,8 +54,8 @@ RAN = {"apart": 1.2e-5, "mAP": -0.0004, "MB": 13.46}
         ),
     ],
 )
-def test_what_a_row_says(matrix: Any, found: dict[str, Any], cells: list[str]) -> None:
-    assert matrix.cells(found) == cells
+def test_the_cells_of_a_row(matrix: Any, outcome: dict[str, Any], cells: list[str]) -> None:
+    assert matrix.cells(outcome) == cells
 
 
 def task(tmp_path: Path, **files: str) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def task(tmp_path: Path, **files: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("stock", "wanted"),
+    ("stock", "expected"),
     [
         ("dies", {"error": "the process ended with 3", "stock error": "the process ended with 3"}),
         ("fails", {"error": "the process ended with 3", "stock error": "not exported: OSError: a"}),
@@ -71,7 +71,7 @@ def task(tmp_path: Path, **files: str) -> dict[str, Any]:
     ],
 )
 def test_a_process_that_dies_is_blamed_on_the_focal_model_where_the_stock_model_alone_lives(
-    matrix: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, stock: str, wanted: dict[str, str]
+    matrix: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, stock: str, expected: dict[str, str]
 ) -> None:
     script = tmp_path / "script.py"
     script.write_text("""
@@ -82,7 +82,7 @@ if name in ("focal", "dies"):
 print("REPORT", json.dumps({"error": "not exported: OSError: a"} if name == "fails" else {"mAP": 0}))
 """)
     monkeypatch.setattr(matrix, "__file__", str(script))
-    assert matrix.tried(task(tmp_path, model="focal", twin=stock)) == wanted
+    assert matrix.try_both(task(tmp_path, model="focal", twin=stock)) == expected
 
 
 def test_a_process_that_takes_too_long_is_ended(matrix: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -90,18 +90,18 @@ def test_a_process_that_takes_too_long_is_ended(matrix: Any, monkeypatch: pytest
     script.write_text("import time; time.sleep(60)")
     monkeypatch.setattr(matrix, "__file__", str(script))
     monkeypatch.setattr(matrix, "MINUTES", 0.005)
-    found = matrix.tried(task(tmp_path, model="focal", twin="stock"))
-    assert found == dict.fromkeys(("error", "stock error"), "not done after 0.005 minutes")
+    outcome = matrix.try_both(task(tmp_path, model="focal", twin="stock"))
+    assert outcome == dict.fromkeys(("error", "stock error"), "not done after 0.005 minutes")
 
 
 def test_a_format_offers_the_variants_that_ultralytics_lists(matrix: Any) -> None:
-    names = [name for name, _ in matrix.offered("onnx", ["batch", "data", "dynamic", "quantize", "nms"], "my.yaml")]
+    names = [name for name, _ in matrix.variants_of("onnx", ["batch", "data", "dynamic", "quantize", "nms"], "my.yaml")]
     assert names[:6] == ["static", "dynamic", "batch 4", "half", "int8", "nms"]
     assert (names[6], names[-1]) == ("opset 12", "opset 20")
-    assert dict(matrix.offered("executorch", ["batch"], "my.yaml")) == {"static": {}, "batch 4": {"batch": 4}}
-    quantized = dict(matrix.offered("imx", ["data", "quantize", "nms"], "my.yaml"))
+    assert dict(matrix.variants_of("executorch", ["batch"], "my.yaml")) == {"static": {}, "batch 4": {"batch": 4}}
+    quantized = dict(matrix.variants_of("imx", ["data", "quantize", "nms"], "my.yaml"))
     assert [*quantized] == ["int8", "nms"] and all(options["data"] == "my.yaml" for options in quantized.values())
-    assert dict(matrix.offered("openvino", ["data"], "my.yaml"))["int8"] == {"quantize": 8, "data": "my.yaml"}
+    assert dict(matrix.variants_of("openvino", ["data"], "my.yaml"))["int8"] == {"quantize": 8, "data": "my.yaml"}
 
 
 def test_a_cell_does_not_break_the_table(matrix: Any) -> None:
@@ -110,8 +110,8 @@ def test_a_cell_does_not_break_the_table(matrix: Any) -> None:
 
 def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
     done = run(sys.executable, SCRIPT, "model=none.pt", "twin=none.pt", "data=shapes.yaml", cwd=tmp_path, check=False)
-    wanted = "model=none.pt: there is no such file; write a trained checkpoint, such as best.pt"
-    assert (done.returncode, done.stdout.splitlines()[-1]) == (1, wanted)
+    message = "model=none.pt: there is no such file; write a trained checkpoint, such as best.pt"
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (1, message)
 
 
 def test_an_unknown_format_is_named(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_a_trained_pair(tmp_path: Path) -> None:
     small = ("data=shapes.yaml", "imgsz=64", "epochs=1", "batch=8", "fraction=0.1", "workers=0", "plots=False")
     for name in ("yolov8n-focal", "yolov8n"):
         run(YOLO, "train", f"model={name}.yaml", *small, f"project={tmp_path}", f"name={name}", cwd=tmp_path)
-    # `coremltools` is what nobody installs for the tests.
+    # `coremltools` is not among the packages of the tests.
     out = run(
         *(sys.executable, SCRIPT, "model=yolov8n-focal/weights/best.pt", "twin=yolov8n/weights/best.pt"),
         *("data=shapes.yaml", "formats=torchscript,onnx,coreml", "variants=static,half,dynamic"),
@@ -135,14 +135,14 @@ def test_a_trained_pair(tmp_path: Path) -> None:
         cwd=tmp_path,
     ).stdout
     # The progress bar stands before some rows.
-    found = re.findall(r"\| (\w+) \| ([\w ]*) \| (.*) \|$", out, re.MULTILINE)
-    rows = {(name, variant): cells.split(" | ") for name, variant, cells in found}
+    matches = re.findall(r"\| (\w+) \| ([\w ]*) \| (.*) \|$", out, re.MULTILINE)
+    rows = {(name, variant): cells.split(" | ") for name, variant, cells in matches}
     for name in ("TorchScript", "ONNX"):
         for variant in ("static", "dynamic"):
-            ran, *numbers = rows[name, variant]
-            assert ran == "yes" and all(numbers)
-            assert all(float(one) < 1e-4 for one in numbers[0].split(", "))
-            assert numbers[1] == "+0.000, +0.000"
+            ran, *values = rows[name, variant]
+            assert ran == "yes" and all(values)
+            assert all(float(difference) < 1e-4 for difference in values[0].split(", "))
+            assert values[1] == "+0.000, +0.000"
     assert rows["ONNX", "half"][0] == "yes"
     assert rows["TorchScript", "half"][0].endswith("; the stock model alike")
     assert rows["CoreML", "static"][0] == "not exported: it needs the package coremltools; the stock model alike"

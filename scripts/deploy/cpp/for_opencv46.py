@@ -3,9 +3,10 @@
     yolo export model=best.pt format=onnx opset=12
     python for_opencv46.py model=best.onnx [save=best-opencv46.onnx]
 
-OpenCV 4.6 multiplies two tensors where one has the shape of the product. Two products are not of that kind, the focal
-layer's global context (C x 1 x 1) by its gate (1 x H x W), and the head's strides by the corners, which stock YOLOv8
-has as well: here one factor is spelled out to the product's shape. Needs onnx; the results stay the same.
+OpenCV 4.6 can multiply two tensors only if one of them has the shape of the product. Two products of the model do not
+meet this condition: that of the focal layer's global context (C x 1 x 1) and its gate (1 x H x W), and that of the
+head's strides and the corners, which stock YOLOv8 has as well. This script expands one factor of each to the shape of
+the product. It needs onnx; the results stay the same.
 """
 
 from __future__ import annotations
@@ -31,45 +32,45 @@ def main(argv: list[str]) -> None:
     if not source.is_file():
         raise SystemExit(f"model={args.get('model', '')}: no such file; make it with: {EXPORT}")
     model = onnx.load(source)
-    opset = next(known.version for known in model.opset_import if not known.domain)
-    if opset > 12:  # 13 moved Split's sizes, and 18 ReduceMean's axes, to where OpenCV 4.6 does not look for them
+    opset = next(entry.version for entry in model.opset_import if not entry.domain)
+    if opset > 12:  # 13 made Split's sizes, and 18 ReduceMean's axes, an input, which OpenCV 4.6 does not support
         raise SystemExit(f"model={source}: exported with opset={opset}, which is too new; make it with: {EXPORT}")
     shape = shapes(model)
     if 0 in shape[model.graph.input[0].name]:
         raise SystemExit(f"model={source}: its input has no fixed size, which OpenCV needs; make it with: {EXPORT}")
-    count = spell_out(model.graph, shape)
+    count = expand_factors(model.graph, shape)
     onnx.checker.check_model(model)
     save = Path(args.get("save") or source.with_name(f"{source.stem}-opencv46.onnx"))
     onnx.save(model, save)
-    print(f"{count} products spelled out in {save}")
+    print(f"{count} factors expanded in {save}")
 
 
 def shapes(model: onnx.ModelProto) -> dict[str, list[int]]:
-    """Return the shape of every tensor of a model, by name; an unknown side is 0."""
+    """Return the shape of every tensor of a model by name; an unknown dimension is 0."""
     graph = onnx.shape_inference.infer_shapes(model).graph
-    found = {
+    shapes_by_name = {
         value.name: [side.dim_value for side in value.type.tensor_type.shape.dim]
         for value in [*graph.input, *graph.value_info, *graph.output]
     }
-    return {**found, **{tensor.name: list(tensor.dims) for tensor in graph.initializer}}
+    return {**shapes_by_name, **{tensor.name: list(tensor.dims) for tensor in graph.initializer}}
 
 
-def spell_out(graph: onnx.GraphProto, shape: dict[str, list[int]]) -> int:
-    """Give one factor of each product that OpenCV 4.6 refuses the product's shape; returns how many there were."""
+def expand_factors(graph: onnx.GraphProto, shape: dict[str, list[int]]) -> int:
+    """Expand a factor of each product that OpenCV 4.6 cannot compute to the product's shape; return their number."""
     constants = {tensor.name: tensor for tensor in graph.initializer}
     nodes = []
     before = len(graph.initializer)
     for node in graph.node:
         if node.op_type == "Mul":
-            result = shape[node.output[0]]
+            product = shape[node.output[0]]
             for k, name in enumerate(node.input):
-                new = f"{node.name}/spelled_out"
-                if name in constants and 0 < len(shape[name]) < len(result):
-                    full = np.broadcast_to(numpy_helper.to_array(constants[name]), result)
+                new = f"{node.name}/expanded"
+                if name in constants and 0 < len(shape[name]) < len(product):
+                    full = np.broadcast_to(numpy_helper.to_array(constants[name]), product)
                     graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(full), new))
                     node.input[k] = new
-                elif k == 0 and constants.keys().isdisjoint(node.input) and result not in map(shape.get, node.input):
-                    graph.initializer.append(numpy_helper.from_array(np.array(result, np.int64), f"{new}/shape"))
+                elif k == 0 and constants.keys().isdisjoint(node.input) and product not in map(shape.get, node.input):
+                    graph.initializer.append(numpy_helper.from_array(np.array(product, np.int64), f"{new}/shape"))
                     nodes.append(helper.make_node("Expand", [name, f"{new}/shape"], [new], name=new))
                     node.input[k] = new
         nodes.append(node)

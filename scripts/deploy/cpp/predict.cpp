@@ -26,7 +26,7 @@
 
 using Strings = std::map<std::string, std::string>;
 
-const cv::Scalar GRAY(114, 114, 114);  // the border that YOLO models are trained with
+const cv::Scalar GRAY(114, 114, 114);  // Ultralytics' padding value
 const size_t MAX_BOXES = 300;
 const std::string USAGE = "predict model=best.onnx source=photo.jpg";
 
@@ -36,7 +36,7 @@ struct Box {
     double left, top, right, bottom;
 };
 
-// What the user can put right: the message says how.
+// An error that the user can correct; its message says how.
 struct Refused : std::runtime_error {
     using std::runtime_error::runtime_error;
 };
@@ -59,9 +59,9 @@ Strings parse(int count, char** words) {
     return args;
 }
 
-float number(const Strings& args, const std::string& key, const std::string& otherwise) {
-    const auto given = args.find(key);
-    const std::string text = given == args.end() ? otherwise : given->second;
+float number(const Strings& args, const std::string& key, const std::string& default_value) {
+    const auto entry = args.find(key);
+    const std::string text = entry == args.end() ? default_value : entry->second;
     size_t end = 0;
     float value = 0;
     try {
@@ -69,42 +69,42 @@ float number(const Strings& args, const std::string& key, const std::string& oth
     } catch (const std::logic_error&) {
     }
     if (text.empty() || end != text.size())
-        throw Refused(key + "=" + text + ": write a number, such as " + key + "=" + otherwise);
+        throw Refused(key + "=" + text + ": write a number, such as " + key + "=" + default_value);
     return value;
 }
 
-// The metadata lies in the file as protobuf: a message is a row of fields, each a key (number * 8 + kind) and a value.
-// OpenCV does not hand it out, and to step over the fields that are not asked for takes less than a protobuf library.
-uint64_t varint(const std::string& data, size_t& at) {
+// An ONNX file is a protobuf message: a sequence of fields, each a key (field number * 8 + wire type) and a value. It
+// is parsed here, because OpenCV does not return the metadata and a protobuf library would be a further dependency.
+uint64_t varint(const std::string& data, size_t& position) {
     uint64_t value = 0;
     for (int shift = 0;; shift += 7) {
-        const unsigned char byte = data.at(at++);
+        const unsigned char byte = data.at(position++);
         value |= uint64_t(byte & 127) << shift;
         if (byte < 128) return value;
     }
 }
 
-// The length-delimited fields of a message, by number. Throws std::out_of_range where the data is no message.
+// Returns the length-delimited fields of a message by field number. Throws std::out_of_range if it is not a message.
 std::multimap<uint64_t, std::string> fields(const std::string& data) {
-    std::multimap<uint64_t, std::string> found;
-    for (size_t at = 0; at < data.size();) {
-        const uint64_t key = varint(data, at);
+    std::multimap<uint64_t, std::string> result;
+    for (size_t position = 0; position < data.size();) {
+        const uint64_t key = varint(data, position);
         switch (key % 8) {
-            case 0: varint(data, at); break;
-            case 1: at += 8; break;
-            case 5: at += 4; break;
+            case 0: varint(data, position); break;
+            case 1: position += 8; break;
+            case 5: position += 4; break;
             case 2: {
-                const uint64_t size = varint(data, at);
-                if (size > data.size() - at) throw std::out_of_range("a field is longer than the file");
-                // Field 7 is the network, by far the longest: there is no use for a copy of it.
-                if (key / 8 != 7) found.emplace(key / 8, data.substr(at, size));
-                at += size;
+                const uint64_t size = varint(data, position);
+                if (size > data.size() - position) throw std::out_of_range("a field is longer than the file");
+                // Field 7 is the network, by far the longest field, which is not copied because it is not used.
+                if (key / 8 != 7) result.emplace(key / 8, data.substr(position, size));
+                position += size;
                 break;
             }
-            default: throw std::out_of_range("a kind of field that ONNX does not use");
+            default: throw std::out_of_range("a wire type that ONNX does not use");
         }
     }
-    return found;
+    return result;
 }
 
 // Field 14 of an ONNX file is metadata_props: pairs of strings in fields 1 and 2.
@@ -134,7 +134,7 @@ std::map<int, std::string> read_names(const std::string& text) {
     return names;
 }
 
-// Refuse what this program would misread; returns the size of the model's input.
+// Returns the size of the model's input. Throws Refused if the model is not a detector with a fixed input size.
 cv::Size read_size(const std::string& path, Strings metadata) {
     int height = 0, width = 0;
     if (!metadata.count("names") || metadata["task"] != "detect" ||
@@ -148,7 +148,7 @@ cv::Size read_size(const std::string& path, Strings metadata) {
 }
 
 cv::Mat infer(const std::string& path, const cv::Mat& blob) {
-    cv::utils::logging::setLogLevel(cv::utils::logging::LOG_LEVEL_SILENT);  // what goes wrong is told below
+    cv::utils::logging::setLogLevel(cv::utils::logging::LOG_LEVEL_SILENT);  // errors are reported below
     try {
         cv::dnn::Net network = cv::dnn::readNetFromONNX(path);
         network.setInput(blob);
@@ -160,8 +160,8 @@ cv::Mat infer(const std::string& path, const cv::Mat& blob) {
     }
 }
 
-// Fit the image into the model's input as Ultralytics does: the sides' ratio kept, the rest gray, half on each side,
-// and where that is odd, the larger half right and down. lrint rounds halves to even, as Python does.
+// Resizes the image to the model's input as Ultralytics does: keeps the aspect ratio and pads with gray, half on each
+// side; of an odd padding the larger half is at the right and the bottom. lrint rounds halves to even, as Python does.
 cv::Mat letterbox(const cv::Mat& image, cv::Size size, double& scale, int& left, int& top) {
     scale = std::min(double(size.height) / image.rows, double(size.width) / image.cols);
     const cv::Size inner(std::lrint(image.cols * scale), std::lrint(image.rows * scale));
@@ -181,13 +181,13 @@ std::vector<Box> predict(const std::string& path, cv::Size size, int classes, co
     cv::Mat output = infer(path, letterbox(image, size, scale, left, top));
     if (output.dims != 3 || output.size[1] != 4 + classes)
         throw Refused("model=" + path + ": it sorts its boxes out itself; export it without nms=");
-    // A row a box: centre x and y, width, height, then a confidence per class.
+    // One row per box: centre x and y, width, height, then a confidence per class.
     const cv::Mat rows = cv::Mat(output.size[1], output.size[2], CV_32F, output.ptr<float>()).t();
 
     std::vector<Box> boxes;
-    std::vector<cv::Rect2d> apart;  // boxes of different classes, moved apart: they do not suppress each other
+    std::vector<cv::Rect2d> shifted;  // by class, so that boxes of different classes do not suppress each other
     std::vector<float> scores;
-    const double far = 4.0 * std::max(size.width, size.height);
+    const double offset = 4.0 * std::max(size.width, size.height);
     for (int i = 0; i < rows.rows; ++i) {
         const float* row = rows.ptr<float>(i);
         const float* best = std::max_element(row + 4, row + rows.cols);
@@ -195,11 +195,11 @@ std::vector<Box> predict(const std::string& path, cv::Size size, int classes, co
         const double x = row[0], y = row[1], w = row[2], h = row[3];
         const int cls = int(best - row) - 4;
         boxes.push_back({cls, *best, x - w / 2, y - h / 2, x + w / 2, y + h / 2});
-        apart.emplace_back(x - w / 2 + cls * far, y - h / 2, w, h);
+        shifted.emplace_back(x - w / 2 + cls * offset, y - h / 2, w, h);
         scores.push_back(*best);
     }
     std::vector<int> kept;  // the most confident first
-    cv::dnn::NMSBoxes(apart, scores, conf, iou, kept);
+    cv::dnn::NMSBoxes(shifted, scores, conf, iou, kept);
     kept.resize(std::min(kept.size(), MAX_BOXES));
 
     std::vector<Box> result;
@@ -249,13 +249,13 @@ void run(const Strings& args) {
         draw(image, box, names[box.cls]);
     }
     const std::filesystem::path from(source);
-    const std::string beside =
+    const std::string default_save =
         (from.parent_path() / (from.stem().string() + "-predicted" + from.extension().string())).string();
-    const std::string save = args.count("save") ? args.at("save") : beside;
+    const std::string save = args.count("save") ? args.at("save") : default_save;
     bool saved = false;
     try {
         saved = cv::imwrite(save, image);
-    } catch (const cv::Exception&) {  // of a name whose ending is no image's
+    } catch (const cv::Exception&) {  // the file name has no suffix of an image format
     }
     if (!saved)
         throw Refused("save=" + save +

@@ -1,4 +1,4 @@
-// Run an exported detection model on a picture in the browser: pick both files, or name them in the address:
+// Run an exported detection model on an image in the browser: choose both files, or name them in the address:
 //
 //     http://localhost:8000/?model=best.onnx&source=photo.jpg[&conf=0.25][&iou=0.7]
 //
@@ -6,26 +6,26 @@
 
 import * as ort from "./node_modules/onnxruntime-web/dist/ort.wasm.min.mjs";
 
-const GRAY = 114; // the border that YOLO models are trained with
+const GRAY = 114; // Ultralytics' padding value
 const MAX_BOXES = 300;
 const EXPORT = "make it with: yolo export model=best.pt format=onnx";
 
-const asked = new URLSearchParams(location.search);
+const query = new URLSearchParams(location.search);
 const element = (id) => document.getElementById(id);
 let model = null; // {session, label, names, height, width}
-let picture = null; // an ImageBitmap
-let boxes = []; // {name, cls, score, corners: [left, top, right, bottom]} in pixels of the picture
+let image = null; // an ImageBitmap
+let boxes = []; // {name, cls, score, corners: [left, top, right, bottom]} in pixels of the image
 
 // ---- the model file
 
-/** The length-delimited fields of a protobuf message: [number, bytes]. Throws a RangeError where it is no message. */
+/** Yield a protobuf message's length-delimited fields: [number, bytes]. Throws a RangeError if it is not a message. */
 function* fields(data) {
   let at = 0;
   const varint = () => {
     for (let value = 0, factor = 1; ; factor *= 128) {
       if (at >= data.length) throw new RangeError("the message is cut off");
       const byte = data[at++];
-      value += (byte & 127) * factor; // not <<, which counts to 2^31 only
+      value += (byte & 127) * factor; // not <<, whose results have 32 bits only
       if (byte < 128) return value;
     }
   };
@@ -40,11 +40,11 @@ function* fields(data) {
     } else if (kind === 0) varint();
     else if (kind === 1) at += 8;
     else if (kind === 5) at += 4;
-    else throw new RangeError("a kind of field that ONNX does not use");
+    else throw new RangeError("a wire type that ONNX does not use");
   }
 }
 
-/** An ONNX file's metadata_props, which onnxruntime-web does not hand out: field 14, pairs of strings in 1 and 2. */
+/** Return an ONNX file's metadata_props, which onnxruntime-web does not: field 14, pairs of strings in 1 and 2. */
 function readMetadata(data) {
   const text = new TextDecoder();
   const metadata = {};
@@ -56,7 +56,7 @@ function readMetadata(data) {
   return metadata;
 }
 
-/** The class names, which Ultralytics writes as Python does: {0: 'circle', 1: "driver's cab"}. */
+/** Parse the class names, which Ultralytics writes as Python does: {0: 'circle', 1: "driver's cab"}. */
 function readNames(text) {
   const entries = text.matchAll(/(\d+): (?:'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)")/g);
   return Object.fromEntries([...entries].map(([, cls, a, b]) => [cls, (a ?? b).replace(/\\(.)/g, "$1")]));
@@ -70,7 +70,7 @@ async function loadModel(data, label) {
     if (error instanceof RangeError) throw new Error(`model=${label}: no ONNX file; ${EXPORT}`);
     throw error;
   }
-  // A model exported with dynamic=True is run at the size that it was exported with, too.
+  // A model exported with dynamic=True also runs at the size with which it was exported.
   const size = /^\[(\d+), (\d+)\]$/.exec(metadata.imgsz ?? "");
   if (!size || !metadata.names || metadata.task !== "detect") {
     throw new Error(`model=${label}: no detection model exported by Ultralytics; ${EXPORT}`);
@@ -81,7 +81,7 @@ async function loadModel(data, label) {
   model = { session, label, names: readNames(metadata.names), height: Number(size[1]), width: Number(size[2]) };
 }
 
-// ---- the picture, as the model wants it
+// ---- the model's input
 
 /** Round halves to even, as Python does. */
 function round(value) {
@@ -89,7 +89,7 @@ function round(value) {
   return up - value === 0.5 && up % 2 ? up - 1 : up;
 }
 
-/** Where OpenCV's bilinear resize reads along one side: two neighbours and the weight of the second. */
+/** Source positions of OpenCV's bilinear resize along one axis: two neighbours and the weight of the second. */
 function neighbours(from, to) {
   return Array.from({ length: to }, (_, i) => {
     const at = Math.max(((i + 0.5) * from) / to - 0.5, 0);
@@ -99,30 +99,30 @@ function neighbours(from, to) {
 }
 
 /**
- * Scale the picture into the model's input, its sides' ratio kept, and pad it with gray as Ultralytics does.
+ * Resize the image to the model's input, keeping the aspect ratio, and pad it with gray as Ultralytics does.
  *
- * A canvas would scale it too, but each browser does so in its own way, and the boxes would differ from Python's.
+ * Not resized by a canvas, because browsers interpolate differently, and the boxes would differ from Python's.
  */
 function letterbox() {
   const canvas = document.createElement("canvas");
-  [canvas.width, canvas.height] = [picture.width, picture.height];
+  [canvas.width, canvas.height] = [image.width, image.height];
   const context = canvas.getContext("2d", { willReadFrequently: true });
-  context.drawImage(picture, 0, 0);
-  const pixels = context.getImageData(0, 0, picture.width, picture.height).data;
+  context.drawImage(image, 0, 0);
+  const pixels = context.getImageData(0, 0, image.width, image.height).data;
 
   const { width, height } = model;
-  const scale = Math.min(height / picture.height, width / picture.width);
-  const [across, down] = [round(picture.width * scale), round(picture.height * scale)];
-  // Half of the padding on each side; where it is odd, the larger half goes right and down.
+  const scale = Math.min(height / image.height, width / image.width);
+  const [across, down] = [round(image.width * scale), round(image.height * scale)];
+  // Half of the padding on each side; if it is odd, the larger half is at the right and the bottom.
   const [left, top] = [round((width - across) / 2 - 0.1), round((height - down) / 2 - 0.1)];
-  const columns = neighbours(picture.width, across);
-  const rows = neighbours(picture.height, down);
+  const columns = neighbours(image.width, across);
+  const rows = neighbours(image.height, down);
 
-  const input = new Float32Array(3 * height * width).fill(GRAY / 255); // red, green and blue, a plane each
+  const input = new Float32Array(3 * height * width).fill(GRAY / 255); // the red, the green and the blue channel
   rows.forEach(([above, below, v], y) => {
     columns.forEach(([before, after, u], x) => {
       for (let channel = 0; channel < 3; channel++) {
-        const pixel = (row, column) => pixels[(row * picture.width + column) * 4 + channel];
+        const pixel = (row, column) => pixels[(row * image.width + column) * 4 + channel];
         const upper = pixel(above, before) * (1 - u) + pixel(above, after) * u;
         const lower = pixel(below, before) * (1 - u) + pixel(below, after) * u;
         input[(channel * height + y + top) * width + x + left] = Math.round(upper * (1 - v) + lower * v) / 255;
@@ -140,20 +140,20 @@ function overlap([left, top, right, bottom], [left2, top2, right2, bottom2]) {
   return (w * h) / ((right - left) * (bottom - top) + (right2 - left2) * (bottom2 - top2) - w * h);
 }
 
-/** Read the boxes above the confidence, the most confident first, without those that overlap a better one. */
+/** Return the boxes above the confidence after non-maximum suppression, the most confident first. */
 function decode({ data, dims: [, rows, count] }, conf, iou) {
-  const found = [];
+  const candidates = [];
   for (let i = 0; i < count; i++) {
     let best = 4; // centre x and y, width, height, then a confidence per class
     for (let row = 5; row < rows; row++) if (data[row * count + i] > data[best * count + i]) best = row;
     const score = data[best * count + i];
     if (score <= conf) continue;
     const [x, y, w, h] = [0, 1, 2, 3].map((row) => data[row * count + i]);
-    found.push({ cls: best - 4, score, corners: [x - w / 2, y - h / 2, x + w / 2, y + h / 2] });
+    candidates.push({ cls: best - 4, score, corners: [x - w / 2, y - h / 2, x + w / 2, y + h / 2] });
   }
-  found.sort((a, b) => b.score - a.score);
+  candidates.sort((a, b) => b.score - a.score);
   const kept = [];
-  for (const box of found) {
+  for (const box of candidates) {
     if (kept.length === MAX_BOXES) break;
     if (!kept.some((other) => other.cls === box.cls && overlap(other.corners, box.corners) > iou)) kept.push(box);
   }
@@ -170,7 +170,7 @@ async function predict() {
   if (output.dims.length !== 3 || output.dims[1] !== 4 + Object.keys(names).length) {
     throw new Error(`model=${model.label}: it sorts its boxes out itself; export it without nms=`);
   }
-  const limits = [picture.width, picture.height, picture.width, picture.height];
+  const limits = [image.width, image.height, image.width, image.height];
   boxes = decode(output, conf, iou).map(({ cls, score, corners }) => ({
     cls,
     score,
@@ -178,29 +178,29 @@ async function predict() {
     corners: corners.map((v, i) => Math.min(Math.max((v - (i % 2 ? top : left)) / scale, 0), limits[i])),
   }));
   const count = `${boxes.length} ${boxes.length === 1 ? "box" : "boxes"}`;
-  say(`${count} by ${model.label}, inference ${ms.toFixed(1)}\u00a0ms`);
+  setStatus(`${count} by ${model.label}, inference ${ms.toFixed(1)}\u00a0ms`);
 }
 
 // ---- the page
 
-function say(text, isError = false) {
+function setStatus(text, isError = false) {
   element("status").textContent = text;
   element("status").className = isError ? "error" : "";
 }
 
-/** Draw at the size at which the page shows it, so that lines and letters are legible on every screen. */
+/** Draw the image and the boxes at the displayed size, so that lines and text are legible on every screen. */
 function draw() {
-  const canvas = element("picture");
-  canvas.hidden = !picture;
-  if (!picture) return;
-  const room = Math.min(document.body.clientWidth - 32, ((innerHeight * 0.75) / picture.height) * picture.width);
-  const zoom = Math.min(room / picture.width, 4); // a thumbnail is enlarged, but not without end
-  const sharp = devicePixelRatio || 1;
-  [canvas.style.width, canvas.style.height] = [`${picture.width * zoom}px`, `${picture.height * zoom}px`];
-  [canvas.width, canvas.height] = [picture.width * zoom * sharp, picture.height * zoom * sharp];
+  const canvas = element("image");
+  canvas.hidden = !image;
+  if (!image) return;
+  const room = Math.min(document.body.clientWidth - 32, ((innerHeight * 0.75) / image.height) * image.width);
+  const zoom = Math.min(room / image.width, 4); // small images are enlarged, at most 4 times
+  const pixelRatio = devicePixelRatio || 1;
+  [canvas.style.width, canvas.style.height] = [`${image.width * zoom}px`, `${image.height * zoom}px`];
+  [canvas.width, canvas.height] = [image.width * zoom * pixelRatio, image.height * zoom * pixelRatio];
   const context = canvas.getContext("2d");
-  context.scale(sharp, sharp);
-  context.drawImage(picture, 0, 0, picture.width * zoom, picture.height * zoom);
+  context.scale(pixelRatio, pixelRatio);
+  context.drawImage(image, 0, 0, image.width * zoom, image.height * zoom);
   context.font = "600 13px system-ui, sans-serif";
   context.textBaseline = "top";
   context.lineWidth = 2;
@@ -208,7 +208,7 @@ function draw() {
     const [left, top, right, bottom] = corners.map((v) => v * zoom);
     const text = `${name} ${score.toFixed(2)}`;
     const width = context.measureText(text).width + 8;
-    const x = Math.max(Math.min(left - 1, picture.width * zoom - width), 0);
+    const x = Math.max(Math.min(left - 1, image.width * zoom - width), 0);
     const y = Math.max(top - 18, 0);
     context.strokeStyle = context.fillStyle = `hsl(${(cls * 94) % 360} 85% 60%)`;
     context.strokeRect(left, top, right - left, bottom - top);
@@ -230,65 +230,67 @@ function list() {
   element("boxes").hidden = !rows.length;
 }
 
-function number(key, otherwise) {
-  const text = asked.get(key) ?? String(otherwise);
+function number(key, defaultValue) {
+  const text = query.get(key) ?? String(defaultValue);
   if (text.trim() === "" || Number.isNaN(Number(text))) {
-    throw new Error(`${key}=${text}: write a number, such as ${key}=${otherwise}`);
+    throw new Error(`${key}=${text}: write a number, such as ${key}=${defaultValue}`);
   }
   return Number(text);
 }
 
-async function loadPicture(blob, label) {
+async function loadImage(blob, label) {
   try {
-    // The values as the file has them, which is what the model was trained on.
-    picture = await createImageBitmap(blob, { colorSpaceConversion: "none" });
+    // Without colour conversion, as in training.
+    image = await createImageBitmap(blob, { colorSpaceConversion: "none" });
   } catch {
-    throw new Error(`source=${label}: no picture can be read there; choose a JPEG, PNG or WebP file`);
+    throw new Error(`source=${label}: no image can be read there; choose a JPEG, PNG or WebP file`);
   }
 }
 
 async function download(key) {
-  const url = asked.get(key);
-  const answer = await fetch(url).catch(() => null);
-  if (!answer?.ok) throw new Error(`${key}=${url}: nothing can be loaded there; write a file's path beside this page`);
-  return answer.blob();
+  const url = query.get(key);
+  const response = await fetch(url).catch(() => null);
+  if (!response?.ok) {
+    throw new Error(`${key}=${url}: nothing can be loaded there; write a file's path beside this page`);
+  }
+  return response.blob();
 }
 
 const load = {
   model: async (blob, label) => loadModel(new Uint8Array(await blob.arrayBuffer()), label),
-  source: loadPicture,
+  source: loadImage,
 };
 
-let work = Promise.resolve(); // one thing after the other: a session cannot run twice at once
+let work = Promise.resolve(); // loads and predictions run one after the other, as a session cannot run twice at once
 
-/** Load a file for `key`, "model" or "source", and predict once both are there. */
+/** Load a file for `key`, "model" or "source", and predict if both are loaded. */
 function take(key, blob, label) {
   work = work.then(async () => {
     try {
       boxes = [];
-      say(`Loading ${label}`);
+      setStatus(`Loading ${label}`);
       await load[key](await blob(), label);
       draw();
-      if (model && picture) {
-        say("Predicting");
-        await new Promise((done) => setTimeout(done)); // lets the page be drawn
+      if (model && image) {
+        setStatus("Predicting");
+        await new Promise((done) => setTimeout(done)); // lets the browser draw the page
         await predict();
       } else {
-        say(model ? "Choose a picture." : "Choose a model.");
+        setStatus(model ? "Choose an image." : "Choose a model.");
       }
     } catch (error) {
-      say(error.message, true);
+      setStatus(error.message, true);
     }
     draw();
     list();
   });
 }
 
-say("Choose a model and a picture.");
+setStatus("Choose a model and an image.");
 for (const key of ["model", "source"]) {
   element(key).addEventListener("change", ({ target: { files } }) => {
     if (files.length) take(key, async () => files[0], files[0].name);
   });
-  if (asked.has(key)) take(key, () => download(key), asked.get(key));
+  if (query.has(key)) take(key, () => download(key), query.get(key));
 }
 addEventListener("resize", draw);

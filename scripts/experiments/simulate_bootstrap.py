@@ -1,0 +1,108 @@
+"""Simulate how often the interval over seeds and images covers the true difference of two detectors.
+
+    python scripts/experiments/simulate_bootstrap.py [comparisons=400] [seeds=3,5,10] [images=40,200]
+
+Detectors find each object with a probability that depends on the image (some are easy), on the detector and on the seed
+of its training. Each simulated comparison validates two detectors with several seeds on the same new images. Three
+intervals are held against the true difference, which 20,000 other images give: that over seeds alone, that over seeds
+and images, and the percentiles of a bootstrap that draws seeds and images anew. Prints a Markdown table.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+
+from yolo_focal.comparison import bootstrap
+from yolo_focal.comparison.bootstrap import over_images
+from yolo_focal.comparison.precision import Scorer
+from yolo_focal.comparison.recording import Validation
+from yolo_focal.comparison.statistics import difference
+
+SKILLS = (0.6, 0.7)
+SPREAD = 0.02  # of the skill over seeds
+
+Scene = list[tuple[list[int], float]]  # of each image, its objects' classes and how easy they are to find
+
+
+def scene(rng: np.random.Generator, images: int, classes: int = 3) -> Scene:
+    """Return images that differ in how easy they are."""
+    return [
+        ([int(rng.integers(classes)) for _ in range(rng.poisson(2))], float(rng.normal(0, 0.2))) for _ in range(images)
+    ]
+
+
+def simulated(rng: np.random.Generator, images: int | Scene, classes: int = 3, skill: float = 0.7) -> Validation:
+    """Return a validation in which objects are found with a probability, beside false detections."""
+    targets, found = [], []
+    images = scene(rng, images, classes) if isinstance(images, int) else images
+    for image, (objects, ease) in enumerate(images):
+        for cls in objects:
+            targets.append((image, cls))
+            if rng.random() < skill + ease:
+                quality = rng.integers(1, 11)
+                found.append((image, rng.beta(4, 2), cls, [t < quality for t in range(10)]))
+        for _ in range(rng.poisson(2)):
+            found.append((image, rng.beta(1, 4), int(rng.integers(classes)), [False] * 10))
+    return Validation(
+        np.array([f"{image:04}" for image in range(len(images))]),
+        np.array([d[0] for d in found], np.int32),
+        np.array([d[1] for d in found], np.float32),
+        np.array([d[2] for d in found], np.int32),
+        np.array([d[3] for d in found], bool).reshape(-1, 10),
+        np.zeros((len(found), 4), np.float32),
+        np.array([t[0] for t in targets], np.int32),
+        np.array([t[1] for t in targets], np.int32),
+        np.zeros((len(targets), 4), np.float32),
+    )
+
+
+def trained(rng: np.random.Generator, images: Scene, skill: float, seeds: int) -> list[Scorer]:
+    """Return the validations of a detector trained with several seeds, on the same images."""
+    return [Scorer(simulated(rng, images, skill=skill + rng.normal(0, 0.02)), "detect") for _ in range(seeds)]
+
+
+def percentiles(rng: np.random.Generator, first: list[Scorer], other: list[Scorer], images: int) -> tuple[float, float]:
+    """Return the 95 % interval of a bootstrap that draws seeds and images anew, by its percentiles."""
+    drawn = []
+    for _ in range(bootstrap._RESAMPLES):
+        weights = np.bincount(rng.integers(images, size=images), minlength=images).astype(float)
+        apart = [b.score(weights) - a.score(weights) for a, b in zip(first, other)]
+        drawn.append(np.mean(rng.choice(apart, len(apart))))
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def coverage(comparisons: int, seeds: int, images: int) -> list[float]:
+    """Return the share of simulated comparisons whose interval covers the true difference, for the three intervals."""
+    rng = np.random.default_rng(seeds * 1000 + images)
+    large = [
+        np.mean([s.score() for _ in range(10) for s in trained(rng, scene(rng, 2000), skill, 1)]) for skill in SKILLS
+    ]
+    truth = large[1] - large[0]
+    covered = np.zeros(3)
+    for _ in range(comparisons):
+        shared = scene(rng, images)
+        first, other = (trained(rng, shared, skill, seeds) for skill in SKILLS)
+        by_seeds = difference([s.score() for s in first], [s.score() for s in other])
+        by_both = over_images({n: [s] for n, s in enumerate(first)}, {n: [s] for n, s in enumerate(other)}, images)
+        assert by_both is not None
+        intervals = [(by_seeds.low, by_seeds.high), by_both[:2], percentiles(rng, first, other, images)]
+        covered += [low < truth < high for low, high in intervals]
+    return list(covered / comparisons)
+
+
+def main(comparisons: str = "400", seeds: str = "3,5,10", images: str = "40,200") -> None:
+    """Print the table."""
+    bootstrap._RESAMPLES = 100  # enough for a standard deviation
+    print("| seeds | images | over seeds | over seeds and images | percentiles |\n| ---: | ---: | --- | --- | --- |")
+    for number in map(int, seeds.split(",")):
+        for size in map(int, images.split(",")):
+            shares = coverage(int(comparisons), number, size)
+            cells = [f"{share:.1%} (± {np.sqrt(share * (1 - share) / int(comparisons)):.1%})" for share in shares]
+            print(f"| {number} | {size} | {' | '.join(cells)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main(**dict(argument.split("=", 1) for argument in sys.argv[1:]))  # type: ignore[arg-type]
