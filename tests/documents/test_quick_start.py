@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import REPO, YOLO, python, run
-from test_export import PHOTOS, blob, by_engine, by_pytorch
+from detections import PHOTOS, blob, by_engine, by_pytorch
+from support import REPO, YOLO, python, run
 
 README = (REPO / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
@@ -36,6 +36,7 @@ def test_the_rows_of_the_readme_build(tmp_path: Path) -> None:
     assert python(code, tmp_path).count("yolo_focal.focal.FocalModulation") == 3
 
 
+@pytest.mark.slow
 def test_the_readme_counts_the_parameters(tmp_path: Path) -> None:
     code = """
 from ultralytics import YOLO
