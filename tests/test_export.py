@@ -6,19 +6,15 @@ import sys
 from pathlib import Path
 
 import cv2
-import numpy as np
-import onnxruntime
 import pytest
 import torch
-import ultralytics
-from conftest import REPO, YOLO, run
+from detections import CONF, PHOTOS, blob, by_engine, by_pytorch, by_yolo, read, same
+from support import REPO, YOLO, further, run
 
 SCRIPT = REPO / "scripts" / "predict_onnx.py"
-PHOTOS = sorted((Path(ultralytics.__file__).parent / "assets").glob("*.jpg"))
-CONF = 0.05
 
 
-@pytest.fixture(scope="module", params=["static", "dynamic"])
+@pytest.fixture(scope="module", params=["static", *further("dynamic")])
 def exported(request: pytest.FixtureRequest, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the checkpoint, `last.pt`, and what `yolo export` made of it, `last.onnx`."""
     folder = tmp_path_factory.mktemp(request.param)
@@ -27,24 +23,6 @@ def exported(request: pytest.FixtureRequest, checkpoint: Path, tmp_path_factory:
         YOLO, "export", "model=last.pt", "format=onnx", "imgsz=320", f"dynamic={request.param == 'dynamic'}", cwd=folder
     )
     return folder
-
-
-def blob(photo: Path) -> np.ndarray:
-    return cv2.dnn.blobFromImage(cv2.imread(str(photo)), 1 / 255, (320, 320), swapRB=True)
-
-
-def by_pytorch(checkpoint: Path, image: np.ndarray, dtype: torch.dtype) -> np.ndarray:
-    with torch.no_grad():
-        model = ultralytics.YOLO(checkpoint).model.to(dtype).eval()
-        return model(torch.from_numpy(image).to(dtype))[0].double().numpy()
-
-
-def by_engine(engine: str, file: Path, image: np.ndarray) -> np.ndarray:
-    if engine == "ort":
-        return onnxruntime.InferenceSession(file).run(None, {"images": image})[0]
-    network = cv2.dnn.readNetFromONNX(str(file))
-    network.setInput(image)
-    return network.forward()
 
 
 @pytest.mark.parametrize("photo", PHOTOS, ids=lambda p: p.stem)
@@ -60,30 +38,10 @@ def test_the_exported_file_agrees_with_pytorch(exported: Path, photo: Path, engi
     assert abs(result - expected).max() < max(1e-3, 5 * rounding)
 
 
-def read(lines: str) -> list[tuple[str, float, np.ndarray]]:
-    rows = [line.split() for line in lines.splitlines()]
-    return [(row[0], float(row[1]), np.array(row[2:6], float)) for row in rows if len(row) == 6]
-
-
-def by_yolo(model: Path, source: Path, **options: object) -> list[tuple[str, float, np.ndarray]]:
-    result = ultralytics.YOLO(model, task="detect").predict(source, conf=CONF, imgsz=320, verbose=False, **options)[0]
-    return [
-        (result.names[int(cls)], float(score), corners)
-        for *corners, score, cls in (np.array(box) for box in result.boxes.data.tolist())
-    ]
-
-
-def same(ours: list, theirs: list) -> None:
-    assert [name for name, *_ in ours] == [name for name, *_ in theirs]
-    for (_, score, corners), (_, their_score, their_corners) in zip(ours, theirs):
-        assert score == pytest.approx(their_score, abs=2e-3)
-        assert abs(corners - their_corners).max() < 1
-
-
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Images with shapes on them in other sizes than the model's input: large and wide, small and tall."""
-    from yolo_focal.scenes import scene
+    from yolo_focal.shapes.scenes import scene
 
     folder = tmp_path_factory.mktemp("scenes")
     for i, size in enumerate([(700, 500), (150, 200), (320, 320), (333, 517)]):
@@ -95,7 +53,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def test_the_script_finds_the_boxes_that_yolo_predict_finds(
     exported: Path, engine: str, scenes: list[Path], tmp_path: Path
 ) -> None:
-    found = 0
+    boxes = 0
     for scene in scenes:
         args = (f"model={exported / 'last.onnx'}", f"source={scene}", f"engine={engine}", f"conf={CONF}", "imgsz=320")
         out = run(sys.executable, SCRIPT, *args, f"save={tmp_path / 'out.png'}", cwd=tmp_path).stdout
@@ -106,8 +64,8 @@ def test_the_script_finds_the_boxes_that_yolo_predict_finds(
         drawn, before = cv2.imread(str(tmp_path / "out.png")), cv2.imread(str(scene))
         assert drawn.shape == before.shape
         assert (drawn != before).any() == bool(ours)
-        found += len(ours)
-    assert found > 3
+        boxes += len(ours)
+    assert boxes > 3
 
 
 def test_the_script_needs_neither_torch_nor_this_package(exported: Path, scenes: list[Path], tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import cv2
 import pytest
 import torch
 import ultralytics
-from conftest import YOLO, environment, python, run
+from support import YOLO, environment, python, run
 from ultralytics.utils import YAML
 
 ASSETS = Path(ultralytics.__file__).parent / "assets"
@@ -49,6 +49,7 @@ def test_val(checkpoint: Path, tmp_path: Path) -> None:
     assert map50(done.stdout) > 0.5
 
 
+@pytest.mark.slow
 def test_val_under_restricted_loading(checkpoint: Path, tmp_path: Path) -> None:
     command = (YOLO, "val", f"model={checkpoint}", "data=shapes.yaml", "imgsz=128", "workers=0")
     done = run(*command, cwd=tmp_path, ULTRALYTICS_SAFE_LOAD="1")
@@ -81,6 +82,7 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
+@pytest.mark.slow
 def test_track_a_video(checkpoint: Path, video: Path, tmp_path: Path) -> None:
     done = run(YOLO, "track", f"model={checkpoint}", f"source={video}", "imgsz=64", "conf=0.01", cwd=tmp_path)
     assert "video 1/1 (frame 5/5)" in done.stdout
@@ -110,6 +112,7 @@ def test_tune(tmp_path: Path) -> None:
     assert type(model.model[9]).__name__ == "FocalModulation"
 
 
+@pytest.mark.slow
 def test_resume_after_a_kill_goes_on_at_the_next_epoch(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [YOLO, "train", "model=yolov8n-focal.yaml", *SMALL, "epochs=4", "save_period=1"],
@@ -143,6 +146,7 @@ print("FILE", generate_ddp_file(DetectionTrainer(overrides=args)))
 """
 
 
+@pytest.mark.slow
 def test_the_script_of_a_data_parallel_worker_trains(tmp_path: Path) -> None:
     """Ultralytics starts its workers with a script that imports nothing of ours; this is that script."""
     script = python(DDP, tmp_path).split("FILE ")[-1].strip()
@@ -167,6 +171,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_a_spawned_worker_builds_the_model(tmp_path: Path) -> None:
     (tmp_path / "spawn.py").write_text(SPAWN)
     assert run(sys.executable, "spawn.py", cwd=tmp_path).stdout.splitlines()[-1] == "FocalModulation"
@@ -187,6 +192,7 @@ def test_weights_of_another_model_are_taken_over(pretrained: str, tmp_path: Path
     assert (out.splitlines()[-1], out.count(fresh)) == (("['9']", 1) if pretrained == "yolov8n.yaml" else ("[]", 0))
 
 
+@pytest.mark.slow
 def test_the_log_of_a_training_says_which_layer_starts_fresh(tmp_path: Path) -> None:
     python("from ultralytics import YOLO; YOLO('yolov8n.yaml').save('yolov8n.pt')", tmp_path)
     arguments = ("model=yolov8n-focal.yaml", "pretrained=yolov8n.pt", *SMALL, "epochs=1")

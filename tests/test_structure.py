@@ -1,0 +1,61 @@
+"""The package's structure: the contracts of pyproject.toml, which say what may import what."""
+
+from __future__ import annotations
+
+import shutil
+import sysconfig
+from pathlib import Path
+
+import pytest
+from support import REPO, run
+
+LINT = Path(sysconfig.get_path("scripts")) / "lint-imports"
+
+
+def lint(folder: Path, check: bool = True) -> str:
+    """Check the contracts of the package in a folder, whatever else is installed."""
+    return run(LINT, "--no-cache", "--no-logo", cwd=folder, check=check, PYTHONPATH=str(folder)).stdout
+
+
+def test_the_contracts_hold() -> None:
+    assert "Contracts: 3 kept, 0 broken." in lint(REPO)
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "contract", "reason"),
+    [
+        (
+            "focal/equations.py",
+            "import ultralytics",
+            "What the modules compute knows nothing of Ultralytics",
+            "yolo_focal.focal.equations -> ultralytics",
+        ),
+        (
+            "hook/configs.py",
+            "from yolo_focal.twin import graft",
+            "Arrows run one way",
+            "yolo_focal.hook.configs -> yolo_focal.twin.graft",
+        ),
+        (
+            "environment.py",
+            "from yolo_focal import errors",
+            "Arrows run one way",
+            "yolo_focal.environment -> yolo_focal.errors",
+        ),
+        (
+            "focal/equations.py",
+            "from yolo_focal.focal import modulation",
+            "No files import each other in a circle",
+            "yolo_focal.focal",
+        ),
+        ("another.py", "", "Arrows run one way", "yolo_focal.another"),
+    ],
+)
+def test_what_breaks_a_contract_is_named(tmp_path: Path, file: str, line: str, contract: str, reason: str) -> None:
+    shutil.copytree(REPO / "yolo_focal", tmp_path / "yolo_focal", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(REPO / "pyproject.toml", tmp_path)
+    with (tmp_path / "yolo_focal" / file).open("a", encoding="utf-8") as opened:
+        opened.write(f"\n{line}\n")
+    printed = lint(tmp_path, check=False)
+    assert f"{contract} BROKEN" in printed
+    assert reason in printed
