@@ -40,7 +40,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
             unfinished = shared / "training"
             unfinished.mkdir()
             run(
-                *(YOLO, "train", "model=yolov8n-focal.yaml", "data=shapes.yaml", "imgsz=128", "epochs=4", "batch=8"),
+                *(YOLO, "train", "model=yolov8n-focal.yaml", "data=shapes.yaml", "imgsz=128", "epochs=5", "batch=8"),
                 *("workers=0", "plots=False"),
                 cwd=unfinished,
                 OMP_NUM_THREADS=str(os.cpu_count()),  # the other processes soon wait for it too
