@@ -152,7 +152,7 @@ def describe(run: Callable[[np.ndarray], np.ndarray], metadata: dict[str, str], 
 
 def predict(model: Model, image: np.ndarray, conf: float, iou: float) -> list[list[float]]:
     """Return boxes as class, confidence, left, top, right and bottom, the most confident first."""
-    blob, scale, left, top = letterbox(image, model.size, model.stride)
+    blob, scales, left, top = letterbox(image, model.size, model.stride)
     output = model.run(blob)[0]  # centre x and y, width, height, then a confidence per class
     scores = output[4:].max(axis=0)
     keep = scores > conf
@@ -163,11 +163,13 @@ def predict(model: Model, image: np.ndarray, conf: float, iou: float) -> list[li
     kept = cv2.dnn.NMSBoxesBatched(np.stack([x - w / 2, y - h / 2, w, h], 1), scores, classes, conf, iou)[:MAX_BOXES]
     height, width = image.shape[:2]
     limits = np.array([width, height, width, height])
-    corners = np.clip((corners - np.array([left, top, left, top])) / scale, 0, limits)
+    corners = np.clip((corners - np.array([left, top, left, top])) / np.array([*scales, *scales]), 0, limits)
     return [[float(classes[k]), float(scores[k]), *map(float, corners[k])] for k in kept]
 
 
-def letterbox(image: np.ndarray, size: tuple[int, int], stride: int) -> tuple[np.ndarray, float, int, int]:
+def letterbox(
+    image: np.ndarray, size: tuple[int, int], stride: int
+) -> tuple[np.ndarray, tuple[float, float], int, int]:
     """Resize an image to fit into `size`, keeping its aspect ratio, and pad it with gray as Ultralytics does.
 
     Args:
@@ -176,11 +178,12 @@ def letterbox(image: np.ndarray, size: tuple[int, int], stride: int) -> tuple[np
         stride: If not 0, pad only to multiples of it; otherwise to `size`.
 
     Returns:
-        The input `(1, 3, H, W)`, the scale, and the padding at the left and at the top.
+        The input `(1, 3, H, W)`, the scales across and down (rounding a side to whole pixels makes them differ a
+        little), and the padding at the left and at the top.
     """
     height, width = image.shape[:2]
     scale = min(size[0] / height, size[1] / width)
-    inner = round(width * scale), round(height * scale)
+    inner = max(round(width * scale), 1), max(round(height * scale), 1)
     if stride:
         size = math.ceil(inner[1] / stride) * stride, math.ceil(inner[0] / stride) * stride
     # Half of the padding on each side; if it is odd, the larger half is at the right and the bottom.
@@ -189,7 +192,7 @@ def letterbox(image: np.ndarray, size: tuple[int, int], stride: int) -> tuple[np
         image = cv2.resize(image, inner, interpolation=cv2.INTER_LINEAR)
     right, bottom = size[1] - inner[0] - left, size[0] - inner[1] - top
     padded = cv2.copyMakeBorder(image, top, bottom, left, right, cv2.BORDER_CONSTANT, value=(GRAY, GRAY, GRAY))
-    return cv2.dnn.blobFromImage(padded, 1 / 255, swapRB=True), scale, left, top
+    return cv2.dnn.blobFromImage(padded, 1 / 255, swapRB=True), (inner[0] / width, inner[1] / height), left, top
 
 
 def annotate(image: np.ndarray, boxes: list[list[float]], names: dict[int, str]) -> np.ndarray:

@@ -46,8 +46,8 @@ def by_yolo(model: Path, source: Path, **options: object) -> list[tuple[str, flo
     ]
 
 
-def same(ours: list, theirs: list) -> None:
+def same(ours: list, theirs: list, pixels: float = 1) -> None:
     assert [name for name, *_ in ours] == [name for name, *_ in theirs]
     for (_, score, corners), (_, their_score, their_corners) in zip(ours, theirs):
         assert score == pytest.approx(their_score, abs=2e-3)
-        assert abs(corners - their_corners).max() < 1
+        assert abs(corners - their_corners).max() < pixels

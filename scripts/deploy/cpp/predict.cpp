@@ -162,9 +162,11 @@ cv::Mat infer(const std::string& path, const cv::Mat& blob) {
 
 // Resizes the image to the model's input as Ultralytics does: keeps the aspect ratio and pads with gray, half on each
 // side; of an odd padding the larger half is at the right and the bottom. lrint rounds halves to even, as Python does.
-cv::Mat letterbox(const cv::Mat& image, cv::Size size, double& scale, int& left, int& top) {
-    scale = std::min(double(size.height) / image.rows, double(size.width) / image.cols);
-    const cv::Size inner(std::lrint(image.cols * scale), std::lrint(image.rows * scale));
+// The scales across and down are those of the resized image: rounded to whole pixels, they differ a little.
+cv::Mat letterbox(const cv::Mat& image, cv::Size size, cv::Size2d& scale, int& left, int& top) {
+    const double both = std::min(double(size.height) / image.rows, double(size.width) / image.cols);
+    const cv::Size inner(std::max(std::lrint(image.cols * both), 1L), std::max(std::lrint(image.rows * both), 1L));
+    scale = cv::Size2d(double(inner.width) / image.cols, double(inner.height) / image.rows);
     left = std::lrint((size.width - inner.width) / 2.0 - 0.1);
     top = std::lrint((size.height - inner.height) / 2.0 - 0.1);
     cv::Mat padded = image;
@@ -176,7 +178,7 @@ cv::Mat letterbox(const cv::Mat& image, cv::Size size, double& scale, int& left,
 
 std::vector<Box> predict(const std::string& path, cv::Size size, int classes, const cv::Mat& image, float conf,
                          float iou) {
-    double scale;
+    cv::Size2d scale;
     int left, top;
     cv::Mat output = infer(path, letterbox(image, size, scale, left, top));
     if (output.dims != 3 || output.size[1] != 4 + classes)
@@ -205,10 +207,10 @@ std::vector<Box> predict(const std::string& path, cv::Size size, int classes, co
     std::vector<Box> result;
     for (const int k : kept) {
         Box box = boxes[k];
-        box.left = std::clamp((box.left - left) / scale, 0.0, double(image.cols));
-        box.top = std::clamp((box.top - top) / scale, 0.0, double(image.rows));
-        box.right = std::clamp((box.right - left) / scale, 0.0, double(image.cols));
-        box.bottom = std::clamp((box.bottom - top) / scale, 0.0, double(image.rows));
+        box.left = std::clamp((box.left - left) / scale.width, 0.0, double(image.cols));
+        box.top = std::clamp((box.top - top) / scale.height, 0.0, double(image.rows));
+        box.right = std::clamp((box.right - left) / scale.width, 0.0, double(image.cols));
+        box.bottom = std::clamp((box.bottom - top) / scale.height, 0.0, double(image.rows));
         result.push_back(box);
     }
     return result;

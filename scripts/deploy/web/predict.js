@@ -101,7 +101,8 @@ function neighbours(from, to) {
 /**
  * Resize the image to the model's input, keeping the aspect ratio, and pad it with gray as Ultralytics does.
  *
- * Not resized by a canvas, because browsers interpolate differently, and the boxes would differ from Python's.
+ * Not resized by a canvas, because browsers interpolate differently, and the boxes would differ from Python's. The
+ * scales across and down are those of the resized image: rounded to whole pixels, they differ a little.
  */
 function letterbox() {
   const canvas = document.createElement("canvas");
@@ -112,7 +113,7 @@ function letterbox() {
 
   const { width, height } = model;
   const scale = Math.min(height / image.height, width / image.width);
-  const [across, down] = [round(image.width * scale), round(image.height * scale)];
+  const [across, down] = [image.width, image.height].map((side) => Math.max(round(side * scale), 1));
   // Half of the padding on each side; if it is odd, the larger half is at the right and the bottom.
   const [left, top] = [round((width - across) / 2 - 0.1), round((height - down) / 2 - 0.1)];
   const columns = neighbours(image.width, across);
@@ -129,7 +130,8 @@ function letterbox() {
       }
     });
   });
-  return { input: new ort.Tensor("float32", input, [1, 3, height, width]), scale, left, top };
+  const scales = [across / image.width, down / image.height];
+  return { input: new ort.Tensor("float32", input, [1, 3, height, width]), scales, left, top };
 }
 
 // ---- the boxes
@@ -162,7 +164,7 @@ function decode({ data, dims: [, rows, count] }, conf, iou) {
 
 async function predict() {
   const [conf, iou] = [number("conf", 0.25), number("iou", 0.7)];
-  const { input, scale, left, top } = letterbox();
+  const { input, scales, left, top } = letterbox();
   const { session, names } = model;
   const start = performance.now();
   const output = (await session.run({ [session.inputNames[0]]: input }))[session.outputNames[0]];
@@ -175,7 +177,7 @@ async function predict() {
     cls,
     score,
     name: names[cls],
-    corners: corners.map((v, i) => Math.min(Math.max((v - (i % 2 ? top : left)) / scale, 0), limits[i])),
+    corners: corners.map((v, i) => Math.min(Math.max((v - (i % 2 ? top : left)) / scales[i % 2], 0), limits[i])),
   }));
   const count = `${boxes.length} ${boxes.length === 1 ? "box" : "boxes"}`;
   setStatus(`${count} by ${model.label}, inference ${ms.toFixed(1)}\u00a0ms`);
