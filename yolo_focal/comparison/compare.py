@@ -29,6 +29,7 @@ def compare(
     snapshot_every: int = 1,
     lang: str = "en",
     per_device: int = 1,
+    budget: str | None = None,
     engine: str = "local",
     address: str | None = None,
     storage: str | None = None,
@@ -61,6 +62,9 @@ def compare(
         snapshot_every: Epochs from one snapshot of a run to the next.
         lang: Language of the report, "en" or "zh".
         per_device: Number of runs side by side on each of the GPUs that `device` names.
+        budget: What all runs together may take, such as "12h", "90min" or "500epochs". If it does not pay for all
+            models with all seeds, short trainings with a seed of their own choose those that it is spent on, by
+            successive halving; the first model is never dropped.
         engine: "local", or "ray" for a Ray cluster, whose nodes have the data under the same paths. Each run takes a
             GPU where the cluster has some and `device` is not "cpu", and the CPUs that the cluster's smallest node has
             for one; `parallel` is the largest number of runs at once, without it as many as fit. A run whose node is
@@ -93,7 +97,7 @@ def compare(
     from yolo_focal.comparison.conduct import conduct
     from yolo_focal.comparison.plan import Options
 
-    options = Options(seeds, parallel, folds, split, margin, all_pairs, snapshot_every, lang, per_device)
+    options = Options(seeds, parallel, folds, split, margin, all_pairs, snapshot_every, lang, per_device, budget)
     threads = torch.get_num_threads()
     try:
         return conduct(data, models, name, options, engine == "ray", address, storage, arguments)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from yolo_focal.comparison.outcomes import read_outcomes, table
 from yolo_focal.comparison.plan import Options, Plan, Run, begin, check
 from yolo_focal.comparison.progress import FINISHED, Progress, in_words, read_progress, seconds_left, summary
 from yolo_focal.comparison.report import write_costs, write_interim_report, write_report
+from yolo_focal.comparison.screening import screen
 from yolo_focal.comparison.task import Task, result_of
 
 if TYPE_CHECKING:
@@ -46,12 +48,11 @@ def conduct(
         find_places = cluster.places if cluster else devices.on_this_machine
         request = check(data, models, options, arguments, find_places)
         stack.enter_context(locked(folder))
+        if options.budget is not None:
+            request = screen(folder, request, functools.partial(_train, cluster=cluster, report=False))
         plan, runs = begin(folder, request)
-        left = [run for run in runs if result_of(run.folder, run.identity) is None]
         LOGGER.info(words.about_power(plan, read_outcomes(plan, runs)))
-        for line in _announce(plan, runs, left):
-            LOGGER.info(line)
-        _train(plan, runs, left, cluster)
+        _train(plan, runs, cluster, report=True)
         outcomes = read_outcomes(plan, runs)
         frame = table(plan, outcomes)
         analysis = analyse(plan, outcomes)
@@ -85,11 +86,15 @@ def _cluster(address: str | None, storage: str | None) -> Cluster:
     return Cluster(address, storage)
 
 
-def _train(plan: Plan, runs: Sequence[Run], left: Sequence[Run], cluster: Cluster | None) -> None:
+def _train(plan: Plan, runs: Sequence[Run], cluster: Cluster | None, report: bool) -> None:
+    """Train the runs that have not finished, and write an interim report meanwhile if asked to."""
+    left = [run for run in runs if result_of(run.folder, run.identity) is None]
+    for line in _announce(plan, runs, left):
+        LOGGER.info(line)
     jobs = [Job(run.folder.absolute(), _task(plan, run)) for run in left]
     for job in jobs:
         job.write()
-    observer = _Observer(plan, runs)
+    observer = _Observer(plan, runs, report)
     if cluster:
         cluster.run(plan.folder, jobs, plan.options.parallel, observer.look)
     else:
@@ -115,15 +120,16 @@ def _task(plan: Plan, run: Run) -> Task:
 
 
 class _Observer:
-    """Shows how far the runs are: a bar of all epochs, a line for each run that ends, and an interim report.
+    """Shows how far the runs are: a bar of all epochs, a line for each run that ends, an interim report.
 
     Args:
         plan: The comparison.
         runs: Its runs.
+        report: Whether to write an interim report.
     """
 
-    def __init__(self, plan: Plan, runs: Sequence[Run]) -> None:
-        self._plan, self._runs = plan, runs
+    def __init__(self, plan: Plan, runs: Sequence[Run], report: bool) -> None:
+        self._plan, self._runs, self._report = plan, runs, report
         self._names = {(run.label, run.folder.name) for run in runs}
         self._estimated = False
         found = self._read()
@@ -148,7 +154,7 @@ class _Observer:
             seconds = sum(epoch[0] for epoch in run.times.epochs.values())
             LOGGER.info(f"{run.model}, {run.name}: {run.epochs} epochs in {in_words(seconds)}, {run.value:.4f}")
         LOGGER.info(summary(runs, len(self._plan.slots)))
-        if len(self._finished) < len(self._runs):
+        if self._report and len(self._finished) < len(self._runs):
             outcomes = read_outcomes(self._plan, self._runs)
             write_interim_report(self._plan, outcomes, table(self._plan, outcomes), runs)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Callable, NamedTuple
 
 from yolo_focal.comparison import arguments as train_arguments
-from yolo_focal.comparison import collection, devices
+from yolo_focal.comparison import collection, devices, halving
 from yolo_focal.comparison import dataset as datasets
 from yolo_focal.comparison import folds as cross_validation
 from yolo_focal.comparison import models as found_models
@@ -42,6 +42,8 @@ class Options(NamedTuple):
         snapshot_every: Epochs from one snapshot of a run to the next.
         lang: Language of the report, "en" or "zh".
         per_device: Number of runs side by side on each named GPU.
+        budget: What all runs together may take, such as "12h"; None for no limit.
+        first_seed: The first of the seeds.
     """
 
     seeds: int = 5
@@ -53,6 +55,42 @@ class Options(NamedTuple):
     snapshot_every: int = 1
     lang: str = "en"
     per_device: int = 1
+    budget: str | None = None
+    first_seed: int = 0
+
+
+class Rung(NamedTuple):
+    """A screening of models by short trainings.
+
+    Attributes:
+        epochs: Length of the trainings.
+        scores: Each model's score on the validation images; None if it has none.
+        dropped: Labels of the models that did not go on.
+    """
+
+    epochs: int
+    scores: dict[str, float | None]
+    dropped: list[str]
+
+
+class Screening(NamedTuple):
+    """How the models of a comparison with a budget were chosen.
+
+    Attributes:
+        models: What was asked for.
+        budget: What all runs together may take.
+        seed: The seed of the short trainings.
+        rungs: The screenings, each of the models that the one before has left.
+    """
+
+    models: list[str]
+    budget: str
+    seed: int
+    rungs: list[Rung]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        return {**self._asdict(), "rungs": [rung._asdict() for rung in self.rungs]}
 
 
 class Plan(NamedTuple):
@@ -70,6 +108,7 @@ class Plan(NamedTuple):
         test: Whether the verdict is about the test images.
         slots: The places in which runs are trained.
         identity: Digest of all that changes results, the model and the seed aside.
+        screening: How the models were chosen; None without a budget.
     """
 
     folder: Path
@@ -83,6 +122,7 @@ class Plan(NamedTuple):
     test: bool
     slots: list[Slot]
     identity: str
+    screening: Screening | None
 
     @property
     def labels(self) -> list[str]:
@@ -131,6 +171,7 @@ class Request(NamedTuple):
         arguments: Every argument of `yolo train` that a run is given.
         test: Whether the verdict is about the test images.
         places: The places that there are for runs.
+        screening: How the models were chosen; None without a budget.
     """
 
     models: list[Model]
@@ -140,6 +181,7 @@ class Request(NamedTuple):
     arguments: dict[str, Any]
     test: bool
     places: Places
+    screening: Screening | None = None
 
 
 def check(
@@ -177,12 +219,18 @@ def check(
     return Request(found, dataset, options, arguments, every, _is_about_test(dataset, options), places)
 
 
-def begin(folder: Path, request: Request) -> tuple[Plan, list[Run]]:
+def begin(folder: Path, request: Request, whole: Path | None = None) -> tuple[Plan, list[Run]]:
     """Begin a comparison in a folder, or go on with the one that was begun there.
+
+    Args:
+        folder: Where its runs go.
+        request: What was asked for.
+        whole: The folder of the comparison that this is a part of, which keeps the digests of the data.
 
     Raises:
         ConfigError: It is not what the comparison in the folder was begun with.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     options, every = request.options, request.arguments
     threads = request.places.threads
     numbers = {
@@ -193,7 +241,7 @@ def begin(folder: Path, request: Request) -> tuple[Plan, list[Run]]:
     weights = every["pretrained"]
     facts = {
         "models": [{"name": model.name, "content": model.content} for model in request.models],
-        "data": datasets.digest(request.dataset, folder / _KNOWN),
+        "data": datasets.digest(request.dataset, (whole or folder) / _KNOWN),
         "arguments": {
             key: train_arguments.plain(value)
             for key, value in sorted(every.items())
@@ -227,6 +275,7 @@ def begin(folder: Path, request: Request) -> tuple[Plan, list[Run]]:
         request.test,
         slots,
         identity,
+        request.screening,
     )
     return plan, list(_runs(plan))
 
@@ -257,6 +306,10 @@ def _check_options(models: Sequence[str], options: Options, arguments: dict[str,
         raise ConfigError(f"margin={margin}: write a difference that does not matter, such as margin=0.005")
     if options.folds and arguments.get("time"):
         raise ConfigError("folds= and time=: write one of them")
+    if options.budget is not None:
+        halving.parse(options.budget)
+        if arguments.get("time"):
+            raise ConfigError("budget= and time=: write one of them")
 
 
 def _is_about_test(dataset: Dataset, options: Options) -> bool:
@@ -270,7 +323,7 @@ def _is_about_test(dataset: Dataset, options: Options) -> bool:
 
 
 def _runs(plan: Plan) -> Iterator[Run]:
-    for seed in range(plan.options.seeds):
+    for seed in range(plan.options.first_seed, plan.options.first_seed + plan.options.seeds):
         files: list[Any] = [plan.dataset.name]
         if plan.options.folds:
             files = cross_validation.write_folds(plan.dataset, plan.options.folds, seed, plan.folder / "folds")

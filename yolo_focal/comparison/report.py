@@ -141,7 +141,7 @@ def command(plan: Plan) -> str:
     }
     own = {
         "data": plan.dataset.name,
-        "models": ",".join(model.name for model in plan.models),
+        "models": ",".join(plan.screening.models if plan.screening else (model.name for model in plan.models)),
         "seeds": plan.options.seeds,
     }
     every = {**own, "name": plan.folder.name, **options, **plan.given}
@@ -174,6 +174,7 @@ def _summary(analysis: Analysis, outcomes: Sequence[Outcome], costs: Mapping[str
         "warnings": words.warnings(analysis, outcomes),
         "costs": model_costs.as_json(costs),
         "environments": _environments(outcomes),
+        "screening": plan.screening.as_json() if plan.screening else None,
         "command": command(plan),
     }
 

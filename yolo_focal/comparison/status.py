@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ultralytics.utils import RUNS_DIR
 
+from yolo_focal.comparison import screening
 from yolo_focal.comparison.files import read_json
 from yolo_focal.comparison.lock import holder
 from yolo_focal.comparison.plan import PLAN
@@ -28,18 +29,22 @@ def status(name: str, watch: bool = False) -> Iterator[str]:
         ConfigError: There is no comparison of that name.
     """
     folder = Path(RUNS_DIR / "compare" / name)
-    plan = read_json(folder / PLAN)
-    if not isinstance(plan, dict):
-        raise ConfigError(f"name={name}: there is no comparison in {folder}; write name= as it was begun with")
-    yield "\n".join(_overview(folder, plan["places"]))
+    yield "\n".join(_overview(folder))
     while watch and holder(folder) is not None:
         time.sleep(_INTERVAL)
-        yield "\n".join(_overview(folder, plan["places"]))
+        yield "\n".join(_overview(folder))
 
 
-def _overview(folder: Path, places: int) -> Iterator[str]:
+def _overview(whole: Path) -> Iterator[str]:
+    """Yield how far a comparison is, or the screening of its models that goes before."""
+    screenings = sorted((whole / screening.FOLDER).glob(f"*/{PLAN}"), key=lambda file: file.stat().st_mtime)
+    plans = [whole / PLAN, *reversed(screenings)]
+    file = next((file for file in plans if isinstance(read_json(file), dict)), None)
+    if file is None:
+        raise ConfigError(f"name={whole.name}: there is no comparison in {whole}; write name= as it was begun with")
+    folder, places = file.parent, read_json(file)["places"]
     runs = list(read_progress(folder))
-    working = holder(folder)
+    working = holder(whole)
     if working is None and any(run.state != FINISHED for run in runs):
         working = "nobody works on it; the same command goes on"
     yield f"{folder}: {summary(runs, places)}{f' ({working})' if working else ''}"

@@ -76,6 +76,7 @@ def warnings(analysis: Analysis, outcomes: Sequence[Outcome]) -> list[str]:
     """Say what a reader has to know besides."""
     plan = analysis.plan
     return [
+        *_about_screening(plan),
         *_about_runs(plan, outcomes),
         *_about_labels(plan),
         *_about_scores(analysis),
@@ -112,6 +113,27 @@ def _about_images(lang: str, images: ImagesInterval | None) -> str:
 
 def _name(outcome: Outcome) -> str:
     return f"{outcome.run.label}, {outcome.run.folder.name}"
+
+
+def _about_screening(plan: Plan) -> Iterator[str]:
+    """Say which models the budget was not spent on, and what that choice means for the verdict."""
+    lang, screening = plan.options.lang, plan.screening
+    if screening is None:
+        return
+    for rung in screening.rungs:
+        if rung.dropped:
+            best_first = sorted(rung.dropped, key=lambda label: -(rung.scores[label] or 0))
+            listed = ", ".join(f"{label} {_score(rung.scores[label])}" for label in best_first)
+            first = f"{plan.labels[0]} {_score(rung.scores[plan.labels[0]])}"
+            yield phrase(lang, "dropped", list=listed, first=first, epochs=rung.epochs, budget=screening.budget)
+    if any(rung.dropped for rung in screening.rungs):
+        yield phrase(lang, "screened", seed=screening.seed)
+        if not plan.test and not plan.options.folds:
+            yield phrase(lang, "screened_by_val")
+
+
+def _score(score: float | None) -> str:
+    return "-" if score is None else f"{score:.4f}"
 
 
 def _about_runs(plan: Plan, outcomes: Sequence[Outcome]) -> Iterator[str]:

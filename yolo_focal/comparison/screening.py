@@ -1,0 +1,139 @@
+"""Chooses the models of a comparison with a budget, by short trainings with a seed that has no part in the verdict."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Callable
+
+from ultralytics.utils import LOGGER
+
+from yolo_focal.comparison import halving
+from yolo_focal.comparison.analysis import SCORES
+from yolo_focal.comparison.files import read_json, write, write_json
+from yolo_focal.comparison.halving import Budget, Trial
+from yolo_focal.comparison.measuring import read_times
+from yolo_focal.comparison.outcomes import Outcome, read_outcomes, table
+from yolo_focal.comparison.plan import Plan, Request, Run, Rung, Screening, begin
+from yolo_focal.comparison.progress import in_words
+from yolo_focal.comparison.task import TIMES
+from yolo_focal.errors import ConfigError
+
+FOLDER, _FILE = "screening", "screening.json"
+SEED = 1000  # no comparison has so many seeds
+
+
+def screen(folder: Path, request: Request, train: Callable[[Plan, list[Run]], None]) -> Request:
+    """Return the request with the models that the budget is spent on; what was chosen once stays chosen.
+
+    Args:
+        folder: The comparison's.
+        request: What was asked for, with a budget.
+        train: Trains the runs that have not finished.
+
+    Raises:
+        ConfigError: The budget is too small, another one was given before, or the first model cannot be trained.
+    """
+    names = [model.name for model in request.models]
+    budget = halving.parse(request.options.budget)
+    known = _read(folder / _FILE)
+    if known is None:
+        known = Screening(names, budget.text, SEED, _choose(folder, request, budget, train))
+        write_json(folder / _FILE, known.as_json())
+    now = {"models": ",".join(names), "budget": budget.text}
+    before = {"models": ",".join(known.models), "budget": known.budget}
+    for what in now:
+        if before[what] != now[what]:
+            raise ConfigError(
+                f"{folder} was begun with {what}={before[what]}, and now it is {now[what]}: write name= with another "
+                f"name than {folder.name}, or what it was begun with"
+            )
+    dropped = {label for rung in known.rungs for label in rung.dropped}
+    kept = [model for model in request.models if model.label not in dropped]
+    LOGGER.info(f"The budget of {budget.text} goes to {', '.join(model.label for model in kept)}")
+    return request._replace(models=kept, screening=known)
+
+
+def _read(file: Path) -> Screening | None:
+    """Return what was chosen; None if nothing was, or the file is cut off."""
+    content = read_json(file)
+    if not isinstance(content, dict):
+        return None
+    return Screening(**{**content, "rungs": [Rung(**rung) for rung in content["rungs"]]})
+
+
+def _choose(folder: Path, request: Request, budget: Budget, train: Callable[[Plan, list[Run]], None]) -> list[Rung]:
+    runs, epochs = request.options.seeds * max(request.options.folds, 1), request.arguments["epochs"]
+    lengths = halving.lengths(epochs)
+    labels, left, rungs = [model.label for model in request.models], budget.amount, []
+    if not budget.is_time:  # what an epoch costs is known then
+        least = len(labels) * lengths[0] + 2 * runs * epochs
+        if left < least:
+            raise ConfigError(
+                f"budget={budget.text}: {len(labels)} models of {lengths[0]} epochs, and then two of them with {runs} "
+                f"runs of {epochs}, take {least:,} epochs; write budget={least}epochs or more"
+            )
+    for length, following in zip(lengths, [*lengths[1:], None]):
+        LOGGER.info(f"Screening: {len(labels)} models of {length} epochs with seed {SEED}")
+        plan, trained = begin(folder / FOLDER / f"{length}-epochs", _short(request, labels, length), folder)
+        train(plan, trained)
+        outcomes = read_outcomes(plan, trained)
+        write(plan.folder / "results.csv", table(plan, outcomes).write_csv())
+        trials = _trials(plan, outcomes, budget)
+        left -= sum(trial.cost(1, length) for trial in trials.values())
+        decision = halving.decide(trials, runs, epochs, left, following)
+        if len(decision.kept) < 2:
+            _refuse(budget, left, trials, runs, epochs)
+        scores = {label: trials[label].score if label in trials else None for label in labels}
+        rungs.append(Rung(length, scores, [label for label in labels if label not in decision.kept]))
+        labels = [label for label in labels if label in decision.kept]
+        if decision.is_final:
+            break
+    return rungs
+
+
+def _short(request: Request, labels: Sequence[str], epochs: int) -> Request:
+    """Return the request of a screening, which is scored on the validation images."""
+    options = request.options._replace(seeds=1, first_seed=SEED, folds=0)
+    models = [model for model in request.models if model.label in labels]
+    arguments = {**request.arguments, "epochs": epochs}
+    return request._replace(models=models, options=options, arguments=arguments, test=False)
+
+
+def _trials(plan: Plan, outcomes: Sequence[Outcome], budget: Budget) -> dict[str, Trial]:
+    """Return the trials of the models that could be trained and scored."""
+    trials = {}
+    for outcome in outcomes:
+        score = outcome.result["scores"].get(SCORES[0]) if outcome.result else None
+        if outcome.result is not None and score is not None and math.isfinite(score):
+            trials[outcome.run.label] = Trial(score, *_costs(outcome.run, outcome.result, len(plan.slots), budget))
+    first = outcomes[0]
+    if first.run.label not in trials:
+        raise ConfigError(
+            f"{first.run.label}: it is what the others are compared with, and it has no score after "
+            f"{plan.arguments['epochs']} epochs: {first.failure or 'its score is not a number'}"
+        )
+    if len(trials) < 2:
+        raise ConfigError(f"{plan.folder}: no model but {first.run.label} could be trained: {outcomes[1].failure}")
+    return trials
+
+
+def _costs(run: Run, result: Mapping[str, Any], places: int, budget: Budget) -> tuple[float, float]:
+    """Return what a run costs before its first epoch and for each epoch; runs side by side share the time."""
+    if not budget.is_time:
+        return 0.0, 1.0
+    return read_times(run.folder / TIMES).startup / places, result["seconds"] / result["work"]["epochs"] / places
+
+
+def _refuse(budget: Budget, left: float, trials: Mapping[str, Trial], runs: int, epochs: int) -> None:
+    first, *others = trials
+    cheapest = min(others, key=lambda label: trials[label].cost(runs, epochs))
+    needed = trials[first].cost(runs, epochs) + trials[cheapest].cost(runs, epochs)
+    least = budget.amount - left + needed
+    text = f"{math.ceil(least / 360) / 10:g}h" if budget.is_time else f"{math.ceil(least)}epochs"
+    rest, need = (in_words(max(0, x)) if budget.is_time else f"{x:,.0f} epochs" for x in (left, needed))
+    raise ConfigError(
+        f"budget={budget.text}: {rest} of it are left after the screening, and {runs} runs of {epochs} epochs of "
+        f"{first} and of {cheapest} take about {need}; write budget={text} or more, and what has been trained is kept"
+    )
