@@ -48,6 +48,11 @@ def test_nothing_is_imported_that_is_not_declared() -> None:
     assert {file: found - allowed(file) for file, found in IMPORTS.items() if found - allowed(file)} == {}
 
 
+def test_each_has_a_minimum_which_the_session_lowest_tries() -> None:
+    groups = [PROJECT["dependencies"], *(PROJECT["optional-dependencies"][name] for name in ("compare", "export"))]
+    assert [requirement for group in groups for requirement in group if ">=" not in requirement] == []
+
+
 def test_nothing_is_declared_that_is_not_imported() -> None:
     assert BASE - set().union(*IMPORTS.values()) == set()
     for extra in ("compare", "ray", "weights"):

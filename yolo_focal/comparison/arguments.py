@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
 from ultralytics.cfg import DEFAULT_CFG_DICT, check_dict_alignment, get_cfg
-from ultralytics.utils import YAML
 from ultralytics.utils.checks import check_yaml
 
 from yolo_focal.errors import ConfigError
@@ -43,7 +43,7 @@ def check(arguments: Mapping[str, Any]) -> dict[str, Any]:
             raise ConfigError(f"{key}={arguments[key]}: compare sets it itself: {why}; leave it out")
     try:
         check_dict_alignment(DEFAULT_CFG_DICT, dict(arguments))
-        from_file = YAML.load(check_yaml(str(arguments["cfg"]))) if arguments.get("cfg") else {}
+        from_file = _read(check_yaml(str(arguments["cfg"]))) if arguments.get("cfg") else {}
         own = {key: value for key, value in from_file.items() if key not in _OWN}
         every = {**DEFAULT_CFG_DICT, **own, **{key: value for key, value in arguments.items() if key != "cfg"}}
         effective = vars(get_cfg(overrides=every))
@@ -56,6 +56,10 @@ def check(arguments: Mapping[str, Any]) -> dict[str, Any]:
         )
     left_out = {*_OWN, "data", "name", "cfg", "save_dir", "pretrained", "split"}
     return {key: value for key, value in effective.items() if key not in left_out}
+
+
+def _read(file: str) -> dict[str, Any]:
+    return yaml.safe_load(Path(file).read_text(encoding="utf-8")) or {}
 
 
 def plain(value: Any) -> Any:
