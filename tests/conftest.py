@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import Callable
 
 import pytest
 from filelock import FileLock
@@ -28,20 +29,18 @@ def pytest_unconfigure() -> None:
     shutil.rmtree(SETTINGS)
 
 
-@pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which the stock `yolo` has trained, long enough to find shapes: `runs/detect/train`."""
+def train_once(tmp_path_factory: pytest.TempPathFactory, name: str, *arguments: str) -> Path:
+    """Train with the stock `yolo` on the shapes, once for all processes, and return the folder that it trained in."""
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:  # one training serves all processes
         shared = shared.parent
-    folder = shared / "trained"
-    with FileLock(shared / "trained.lock"):
+    folder = shared / name
+    with FileLock(shared / f"{name}.lock"):
         if not folder.exists():
-            unfinished = shared / "training"
+            unfinished = shared / f"{name}.unfinished"
             unfinished.mkdir()
             run(
-                *(YOLO, "train", "model=yolov8n-focal.yaml", "data=shapes.yaml", "imgsz=128", "epochs=5", "batch=8"),
-                *("workers=0", "plots=False"),
+                *(YOLO, "train", *arguments, "imgsz=128", "batch=8", "workers=0", "plots=False"),
                 cwd=unfinished,
                 OMP_NUM_THREADS=str(os.cpu_count()),  # the other processes soon wait for it too
             )
@@ -50,6 +49,25 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the stock `yolo` has trained, long enough to find shapes: `runs/detect/train`."""
+    return train_once(tmp_path_factory, "trained", "model=yolov8n-focal.yaml", "data=shapes.yaml", "epochs=5")
+
+
+@pytest.fixture(scope="session")
 def checkpoint(trained: Path) -> Path:
     """The checkpoint that the training wrote."""
     return trained / "runs" / "detect" / "train" / "weights" / "last.pt"
+
+
+@pytest.fixture(scope="session")
+def of_task(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Return the checkpoint of a stock model that finds shapes, given its task: "segment", "pose" or "obb"."""
+
+    def train(task: str) -> Path:
+        suffix = {"segment": "seg"}.get(task, task)
+        arguments = (f"model=yolov8n-{suffix}.yaml", f"data=shapes-{suffix}.yaml", "epochs=8")
+        folder = train_once(tmp_path_factory, f"trained-{task}", *arguments)
+        return folder / "runs" / task / "train" / "weights" / "best.pt"
+
+    return train

@@ -88,7 +88,7 @@ def test_a_budget_goes_to_the_better_models() -> None:
     )
     (folder / "plan.json").unlink()  # as while the screening goes on
     status = run(COMMAND, "compare", "status", "name=b", cwd=Path.cwd()).stdout.splitlines()
-    assert status[-6] == f"{folder}/screening/1-epochs: 4 of 4 runs have finished"
+    assert status[-6] == f"{folder}/screening/b-1-epochs: 4 of 4 runs have finished"
 
 
 @pytest.mark.slow

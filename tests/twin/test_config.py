@@ -127,6 +127,8 @@ import torch
 from ultralytics import RTDETR, YOLO
 from ultralytics.utils import LOGGER
 LOGGER.setLevel("ERROR")
+for name in "kaiming_uniform_", "uniform_", "normal_", "trunc_normal_", "xavier_uniform_":
+    setattr(torch.nn.init, name, lambda tensor, *args, **kwargs: tensor)  # nearly half of the time; no value matters
 result = {}
 for name in json.loads(sys.argv[1]):
     # As the yolo command chooses; without the summary, which takes longer than the model.

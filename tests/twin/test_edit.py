@@ -177,7 +177,7 @@ def test_any_style_of_yaml(index: int, choices: random.Random) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(st.integers(0, len(FILES) - 1), st.randoms(use_true_random=False))
 def test_any_style_of_yaml_at_length(index: int, choices: random.Random) -> None:
     check(index, choices)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 import cv2
 import numpy as np
@@ -13,7 +13,6 @@ import pytest
 import torch
 import ultralytics
 import yaml
-from support import YOLO, run
 from ultralytics.utils import LOGGER
 
 from yolo_focal import shapes
@@ -122,10 +121,10 @@ def test_classifiers_of_other_classes_are_evaluated_by_the_originals_class(tmp_p
 @pytest.mark.parametrize(
     ("task", "suffix", "metrics"), [("segment", "seg", "BM"), ("pose", "pose", "BP"), ("obb", "obb", "B")]
 )
-def test_every_task_agrees_with_itself(task: str, suffix: str, metrics: str, tmp_path: Path) -> None:
-    small = ("imgsz=128", "epochs=8", "batch=8", "workers=0", "plots=False")
-    run(YOLO, "train", f"model=yolov8n-{suffix}.yaml", f"data=shapes-{suffix}.yaml", *small, cwd=tmp_path)
-    best = tmp_path / "runs" / task / "train" / "weights" / "best.pt"
+def test_every_task_agrees_with_itself(
+    task: str, suffix: str, metrics: str, of_task: Callable[[str], Path], tmp_path: Path
+) -> None:
+    best = of_task(task)
     shapes.draw(tmp_path / "drawn", task)
     data = copy(tmp_path / "drawn", tmp_path / "set", f"-{suffix}", names=OTHERS)
     evaluation = Evaluation(ultralytics.YOLO(best), str(best), str(data), tmp_path / "work")

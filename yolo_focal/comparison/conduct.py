@@ -146,9 +146,10 @@ class _Observer:
             self._bar.update(done - self._done)
             self._done = done
         ended = [run for run in runs if run.state == FINISHED and _key(run) not in self._finished]
-        if not ended and (self._estimated or seconds_left(runs, len(self._plan.slots)) is None):
+        is_known = seconds_left(runs, len(self._plan.slots)) is not None
+        if not ended and (self._estimated or not is_known):
             return
-        self._estimated = True
+        self._estimated = is_known
         self._finished |= {_key(run) for run in ended}
         for run in ended:
             seconds = sum(epoch[0] for epoch in run.times.epochs.values())

@@ -76,7 +76,9 @@ def _choose(folder: Path, request: Request, budget: Budget, train: Callable[[Pla
             )
     for length, following in zip(lengths, [*lengths[1:], None]):
         LOGGER.info(f"Screening: {len(labels)} models of {length} epochs with seed {SEED}")
-        plan, trained = begin(folder / FOLDER / f"{length}-epochs", _short(request, labels, length), folder)
+        # A folder's name is that of its place in the storage of a cluster, which comparisons may share.
+        short = folder / FOLDER / f"{folder.name}-{length}-epochs"
+        plan, trained = begin(short, _short(request, labels, length), folder)
         train(plan, trained)
         outcomes = read_outcomes(plan, trained)
         write(plan.folder / "results.csv", table(plan, outcomes).write_csv())
