@@ -26,7 +26,7 @@ from yolo_focal.comparison.devices import Slot
 from yolo_focal.comparison.models import Model
 from yolo_focal.comparison.outcomes import Outcome, table
 from yolo_focal.comparison.phrasing import LANGUAGES
-from yolo_focal.comparison.plan import Options, Plan, Run
+from yolo_focal.comparison.plan import Options, Plan, Run, Rung, Screening
 from yolo_focal.comparison.statistics import Difference, difference
 
 PHRASES = Path(report.__file__).with_name("phrases")
@@ -36,7 +36,7 @@ PAIR = Pair("a", "b")
 
 
 def plan(folder: Path, labels: str = "ab", **options: Any) -> Plan:
-    splits = {name: Split(["1.jpg", "2.jpg"], ["1.txt", "2.txt"], {0: 3, 1: 2}) for name in ("train", "val")}
+    splits = {name: Split(["1.jpg", "2.jpg"], ["1.txt", "2.txt"], {0: 3, 1: 2}) for name in ("train", "val", "test")}
     dataset = Dataset("d.yaml", "detect", ["cat", "dog"], splits, {})
     options = {"seeds": 5, **options}
     return Plan(
@@ -317,6 +317,38 @@ class Page(HTMLParser):
 
 
 COST = Cost(3_000_000, 8.5, [10.0, 11.0, 12.0], None, None, ["onnxruntime: RuntimeError: <none>"])
+
+
+@pytest.mark.parametrize(
+    ("test", "options", "last"),
+    [
+        (
+            False,
+            {},
+            [
+                "The validation images chose the models too, so that the difference may be a little smaller on others: "
+                "test images (`test:` in the data YAML) would choose nothing."
+            ],
+        ),
+        (True, {}, []),
+        (False, {"folds": 5}, []),
+    ],
+)
+def test_models_that_a_budget_dropped_are_said_to_be_dropped(
+    test: bool, options: dict[str, Any], last: list[str], tmp_path: Path
+) -> None:
+    rungs = [Rung(6, {"a": 0.31, "b": 0.3, "c": 0.2, "d": None}, ["c", "d"]), Rung(12, {"a": 0.41, "b": 0.4}, [])]
+    screening = Screening(["a.yaml", "b.yaml", "c.yaml", "d.yaml"], "12h", 1000, rungs)
+    its_plan = plan(tmp_path, budget="12h", **options)._replace(screening=screening, test=test)
+    said = words.warnings(analyse(its_plan, []), [])
+    assert said[: 2 + len(last)] == [
+        "Dropped after 6 epochs with one seed, for a budget of 12h, and not beaten: c 0.2000, d - (against a 0.3100).",
+        "The models were chosen by a seed (1000) that has no part in the verdict.",
+        *last,
+    ]
+    assert "models=a.yaml,b.yaml,c.yaml,d.yaml" in report.command(its_plan)
+    kept_all = screening._replace(rungs=rungs[1:])
+    assert words.warnings(analyse(its_plan._replace(screening=kept_all), []), [])[:1] != said[:1]
 
 
 @pytest.mark.parametrize("lang", ["en", "zh"])

@@ -122,7 +122,7 @@ class Plan(NamedTuple):
     test: bool
     slots: list[Slot]
     identity: str
-    screening: Screening | None
+    screening: Screening | None = None
 
     @property
     def labels(self) -> list[str]:
