@@ -204,6 +204,9 @@ def test_runs_that_failed_or_found_nothing_are_named(tmp_path: Path) -> None:
     assert warnings_of(nothing, tmp_path) == [
         "Every score is 0: the models have found nothing yet. Train for more epochs."
     ]
+    assert words.verdicts(analyse(plan(tmp_path), nothing)) == [
+        "b and a have found nothing yet: every score is 0, and nothing can be said of them."
+    ]
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,11 @@ def short(name: str) -> str:
 def verdicts(analysis: Analysis) -> list[str]:
     """Say of each pair whether a model is better, by how much, and how sure that is."""
     return [
-        verdict(analysis.plan, pair, difference, analysis.over_images.get(pair))
+        _found_nothing(analysis.plan, pair)
+        if difference is not None
+        and difference.seeds > 1
+        and not any(any(analysis.scores[label].values()) for label in pair)
+        else verdict(analysis.plan, pair, difference, analysis.over_images.get(pair))
         for pair, difference in analysis.over_seeds.items()
     ]
 
@@ -64,6 +68,10 @@ def verdict(plan: Plan, pair: Pair, difference: Difference | None, images: Image
     if difference.is_no_worse:
         return phrase(lang, "no_worse", **values)
     return phrase(lang, "cannot_tell", **values)
+
+
+def _found_nothing(plan: Plan, pair: Pair) -> str:
+    return phrase(plan.options.lang, "found_nothing", first=pair.first, other=pair.other)
 
 
 def scored_by(plan: Plan) -> str:
