@@ -14,12 +14,17 @@ DATA, START = FOLDER / "few.yaml", FOLDER / "start.pt"
 COUNTS = {"train": 40, "val": 24}
 
 
+def draw(folder: Path, task: str = "detect", **counts: int) -> None:
+    """Draw the first images of each split, with their labels."""
+    for split, count in counts.items():
+        for index in range(count):
+            TASKS[task](folder, split, index)
+
+
 def write(checkpoint: Path) -> None:
     """Write images, labels, data YAML and checkpoint, where they are not there yet."""
     if not START.exists():
-        for split, count in COUNTS.items():
-            for index in range(count):
-                TASKS["detect"](FOLDER / "set", split, index)
+        draw(FOLDER / "set", **COUNTS)
         DATA.write_text(yaml_of(FOLDER / "set"))
         shutil.copy(checkpoint, START)
 

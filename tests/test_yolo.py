@@ -8,7 +8,6 @@ import pickletools
 import re
 import signal
 import subprocess
-import sys
 import time
 import zipfile
 from pathlib import Path
@@ -19,6 +18,7 @@ import torch
 import ultralytics
 from support import YOLO, environment, python, run
 from ultralytics.utils import YAML
+from workers import built_by_a_spawned_worker, train_by_the_data_parallel_script
 
 ASSETS = Path(ultralytics.__file__).parent / "assets"
 SMALL = ("data=shapes.yaml", "imgsz=64", "batch=8", "fraction=0.2", "workers=0", "plots=False")
@@ -137,44 +137,14 @@ def test_resume_after_a_kill_goes_on_at_the_next_epoch(tmp_path: Path) -> None:
         assert [row["epoch"].strip() for row in csv.DictReader(file)] == ["1", "2", "3", "4"]
 
 
-DDP = """
-from ultralytics.models.yolo.detect import DetectionTrainer
-from ultralytics.utils.dist import generate_ddp_file
-args = dict(model="yolov8n-focal.yaml", data="shapes.yaml", imgsz=64, batch=8, fraction=0.1, workers=0, epochs=1,
-            plots=False, device="cpu", name="ddp")
-print("FILE", generate_ddp_file(DetectionTrainer(overrides=args)))
-"""
-
-
 @pytest.mark.slow
 def test_the_script_of_a_data_parallel_worker_trains(tmp_path: Path) -> None:
-    """Ultralytics starts its workers with a script that imports nothing of ours; this is that script."""
-    script = python(DDP, tmp_path).split("FILE ")[-1].strip()
-    run(sys.executable, script, cwd=tmp_path)
-    assert list((tmp_path / "runs/detect").glob("ddp*/weights/best.pt"))
-
-
-SPAWN = """
-import torch.multiprocessing as mp
-
-def work(queue):
-    from ultralytics import YOLO
-    queue.put(type(YOLO("yolov8n-focal.yaml").model.model[9]).__name__)
-
-if __name__ == "__main__":
-    context = mp.get_context("spawn")
-    queue = context.Queue()
-    process = context.Process(target=work, args=(queue,))
-    process.start()
-    print(queue.get(timeout=120))
-    process.join()
-"""
+    train_by_the_data_parallel_script("yolov8n-focal.yaml", tmp_path)
 
 
 @pytest.mark.slow
 def test_a_spawned_worker_builds_the_model(tmp_path: Path) -> None:
-    (tmp_path / "spawn.py").write_text(SPAWN)
-    assert run(sys.executable, "spawn.py", cwd=tmp_path).stdout.splitlines()[-1] == "FocalModulation"
+    assert built_by_a_spawned_worker("yolov8n-focal.yaml", tmp_path)[9] == "FocalModulation"
 
 
 @pytest.mark.parametrize("pretrained", ["yolov8n.yaml", "yolov8n-focal.yaml"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from typing import Any
+from typing import Any, Callable
 
 import torch
 from torch import Tensor
@@ -60,6 +60,26 @@ def divisor(name: str, value: Any, total: int, what: str) -> int:
     return parts
 
 
+def number(name: str, value: Any, suits: Callable[[float], bool], expected: str) -> float:
+    """Return a number.
+
+    Args:
+        name: The argument's name.
+        value: The number.
+        suits: Returns whether it is in the argument's range; of NaN, False.
+        expected: What to write instead.
+
+    Raises:
+        TypeError: It is no number.
+        ValueError: It is out of that range.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name}={value!r}: {expected}")
+    if not suits(value):
+        raise ValueError(f"{name}={value!r}: {expected}")
+    return float(value)
+
+
 def positive(name: str, value: Any, example: float) -> float:
     """Return a number above 0.
 
@@ -67,11 +87,7 @@ def positive(name: str, value: Any, example: float) -> float:
         TypeError: It is no number.
         ValueError: It is not above 0, or not finite.
     """
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name}={value!r}: write a number above 0, such as {example}")
-    if not 0 < value < float("inf"):
-        raise ValueError(f"{name}={value!r}: write a number above 0, such as {example}")
-    return float(value)
+    return number(name, value, lambda x: 0 < x < float("inf"), f"write a number above 0, such as {example}")
 
 
 def probability(name: str, value: Any) -> float:
@@ -81,12 +97,7 @@ def probability(name: str, value: Any) -> float:
         TypeError: It is no number.
         ValueError: It is out of that range.
     """
-    expected = "write a number from 0 up to but not including 1, such as 0.1"
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name}={value!r}: {expected}")
-    if not 0 <= value < 1:
-        raise ValueError(f"{name}={value!r}: {expected}")
-    return float(value)
+    return number(name, value, lambda x: 0 <= x < 1, "write a number from 0 up to but not including 1, such as 0.1")
 
 
 def flag(name: str, value: Any) -> bool:

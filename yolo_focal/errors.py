@@ -1,4 +1,9 @@
-"""The exceptions of yolo-focal."""
+"""The exceptions of yolo-focal, and the messages of others'."""
+
+
+def one_line(error: BaseException) -> str:
+    """Return an error's message in one line."""
+    return " ".join(str(error).split())
 
 
 class YoloFocalError(Exception):

@@ -60,7 +60,7 @@ def simulated(rng: np.random.Generator, images: int | Scene, classes: int = 3, s
 
 def trained(rng: np.random.Generator, images: Scene, skill: float, seeds: int) -> list[Scorer]:
     """Return the validations of a detector trained with several seeds, on the same images."""
-    return [Scorer(simulated(rng, images, skill=skill + rng.normal(0, 0.02)), "detect") for _ in range(seeds)]
+    return [Scorer(simulated(rng, images, skill=skill + rng.normal(0, SPREAD)), "detect") for _ in range(seeds)]
 
 
 def percentiles(rng: np.random.Generator, first: list[Scorer], other: list[Scorer], images: int) -> tuple[float, float]:

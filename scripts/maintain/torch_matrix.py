@@ -12,13 +12,13 @@ the file. A cell has the largest difference of PyTorch's and the ONNX file's out
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import tempfile
 import venv
 from importlib.metadata import version
 from pathlib import Path
 
+import commands
 from ultralytics.utils import TQDM
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -65,19 +65,8 @@ class Release:
 
     def run(self, *command: object) -> str:
         """Run a command and return its output; raise RuntimeError with the last line of it if the command fails."""
-        process = subprocess.run(
-            [str(part) for part in command],
-            cwd=self.folder,
-            env={**os.environ, "YOLO_CONFIG_DIR": str(self.folder), "ULTRALYTICS_SAFE_LOAD": "1"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        if process.returncode:
-            raise RuntimeError((process.stdout.strip().splitlines() or ["no output"])[-1])
-        return process.stdout
+        env = {**os.environ, "YOLO_CONFIG_DIR": str(self.folder), "ULTRALYTICS_SAFE_LOAD": "1"}
+        return commands.output(command, self.folder, env)
 
     def train(self) -> None:
         """Train a checkpoint and compute its output for one input."""

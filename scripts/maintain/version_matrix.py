@@ -28,6 +28,7 @@ import venv
 from pathlib import Path
 from typing import Callable
 
+import commands
 from ultralytics.utils import TQDM
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -99,20 +100,7 @@ class Release:
 
     def run(self, *command: object, **env: str) -> str:
         """Run a command and return its output; raise RuntimeError with the last line of it if the command fails."""
-        process = subprocess.run(
-            [str(part) for part in command],
-            cwd=self.folder,
-            env={**self.env, **env},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        if process.returncode:
-            lines = [line.strip() for line in process.stdout.splitlines() if line.strip()]
-            raise RuntimeError((lines or ["no output"])[-1])
-        return process.stdout
+        return commands.output(command, self.folder, {**self.env, **env})
 
     def parser(self) -> None:
         """Build a packaged model and one with a module of the user's own."""

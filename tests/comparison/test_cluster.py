@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import few
 import pytest
 from support import COMMAND, run, start
 
@@ -26,7 +27,6 @@ from yolo_focal.comparison.devices import cores
 from yolo_focal.comparison.files import digest, read_json
 from yolo_focal.comparison.resources import Node, Share
 from yolo_focal.comparison.task import RESULT
-from yolo_focal.shapes import dataset as shapes
 
 needs_ray = pytest.mark.skipif(
     any(importlib.util.find_spec(package) is None for package in ("ray", "pandas", "pyarrow")),
@@ -285,11 +285,8 @@ def test_an_address_where_something_else_answers(monkeypatch: pytest.MonkeyPatch
 def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[tuple[str, ...], list[str]]:
     """A comparison by four short runs on few images, and what it comes to on this machine."""
     folder = tmp_path_factory.mktemp("here")
-    for split, count in (("train", 32), ("val", 8)):
-        for index in range(count):
-            shapes.TASKS["detect"](folder / "set", split, index)
-    data = {"path": str(folder / "set"), "train": "images/train", "val": "images/val", "names": list(shapes.NAMES)}
-    (folder / "set.yaml").write_text(json.dumps(data))
+    few.draw(folder / "set", train=32, val=8)
+    (folder / "set.yaml").write_text(few.yaml_of(folder / "set"))
     command = (COMMAND, "compare", f"data={folder / 'set.yaml'}", PAIR, "seeds=1", "folds=2", *SMALL)
     run(*command, cwd=folder)
     return command, steady(folder / "runs/compare/compare")

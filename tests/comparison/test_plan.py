@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import few
 import pytest
 from ultralytics import YOLO
 from ultralytics.utils import SETTINGS
@@ -32,25 +33,11 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-@pytest.fixture(scope="module")
-def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The shapes as they are drawn."""
-    folder = tmp_path_factory.mktemp("shapes") / "whole"
-    draw(str(folder), "detect")
-    return folder
-
-
 @pytest.fixture
-def small_set(shapes: Path) -> str:
-    """A copy of a few images of the shapes, described by `my.yaml`."""
-    for split in ("train", "val"):
-        for kind, suffix in (("images", ".bmp"), ("labels", ".txt")):
-            Path("set", kind, split).mkdir(parents=True)
-            for file in sorted((shapes / kind / split).iterdir())[:6]:
-                shutil.copy(file, Path("set", kind, split))
-            assert file.suffix == suffix
-    splits = "train: images/train\nval: images/val\nnames: [circle, square, triangle, star]\n"
-    Path("my.yaml").write_text(f"path: {Path('set').absolute()}\n{splits}")
+def small_set() -> str:
+    """A few images of the shapes, described by `my.yaml`."""
+    few.draw(Path("set"), train=6, val=6)
+    Path("my.yaml").write_text(few.yaml_of(Path("set")))
     return "my.yaml"
 
 

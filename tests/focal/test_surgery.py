@@ -29,7 +29,6 @@ from yolo_focal.focal import cpu
 DIM = 6
 TAIL = ("h", "ln", "proj")
 PARTS = ("proj_in", "focal_layers.0.0", "focal_layers.1.0", "focal_layers.0", "focal_layers.1.1", *TAIL)
-CONVOLUTIONS = ("proj_in", "focal_layers.0.0", "focal_layers.1.0", "h", "proj")
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from lifecycle import live, write_detector
-from support import python, run
+from support import run
+from workers import built_by_a_spawned_worker, train_by_the_data_parallel_script
 
 FOLDERS = [Path(__file__).parent / name for name in ("modules", "tutorials")]
 # Module -> its row, and the file that registers it. The rows read 64 channels at scale n. The second folder's files are
@@ -49,50 +50,20 @@ def test_the_modules_of_a_folder_live_through_the_stock_command(place: Path, tmp
     live(tmp_path, *(f"{ROWS[name][1]}.{CLASSES.get(name, name)}" for name in names), **modules)
 
 
-DDP = """
-from ultralytics.models.yolo.detect import DetectionTrainer
-from ultralytics.utils.dist import generate_ddp_file
-args = dict(model="own.yaml", data="shapes.yaml", imgsz=64, batch=8, fraction=0.1, workers=0, epochs=1,
-            plots=False, device="cpu", name="ddp")
-print("FILE", generate_ddp_file(DetectionTrainer(overrides=args)))
-"""
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("env", [{}, {"TORCH_DEVICE_BACKEND_AUTOLOAD": "0"}, {"YOLO_FOCAL_AUTOLOAD": "0"}])
 def test_the_script_of_a_data_parallel_worker_knows_them(env: dict[str, str], tmp_path: Path) -> None:
     modules = {**write(tmp_path, *ROWS), **env}
-    script = python(f"import yolo_focal; yolo_focal.activate()\n{DDP}", tmp_path, **modules).split("FILE ")[-1].strip()
-    out = run(sys.executable, script, cwd=tmp_path, **modules).stdout
+    activate = "import yolo_focal; yolo_focal.activate()\n"
+    out = train_by_the_data_parallel_script("own.yaml", tmp_path, activate, **modules)
     assert all(f"{file}.{CLASSES.get(name, name)} " in out for name, (_, file) in ROWS.items())
-    assert list((tmp_path / "runs/detect").glob("ddp*/weights/best.pt"))
-
-
-SPAWN = """
-import torch.multiprocessing as mp
-
-def work(queue):
-    from ultralytics import YOLO
-    queue.put([layer.type.rpartition(".")[2] for layer in YOLO("own.yaml").model.model])
-
-if __name__ == "__main__":
-    context = mp.get_context("spawn")
-    queue = context.Queue()
-    process = context.Process(target=work, args=(queue,))
-    process.start()
-    print(queue.get(timeout=120))
-    process.join()
-"""
 
 
 @pytest.mark.slow
 def test_a_spawned_worker_knows_them(tmp_path: Path) -> None:
     modules = write(tmp_path, *ROWS)
-    (tmp_path / "spawn.py").write_text(SPAWN)
-    assert (
-        str([CLASSES.get(name, name) for name in ROWS])[1:-1]
-        in run(sys.executable, "spawn.py", cwd=tmp_path, **modules).stdout.splitlines()[-1]
-    )
+    built = built_by_a_spawned_worker("own.yaml", tmp_path, **modules)
+    assert str([CLASSES.get(name, name) for name in ROWS])[1:-1] in str(built)
 
 
 RAY = """

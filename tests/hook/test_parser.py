@@ -7,6 +7,7 @@ import functools
 import inspect
 import threading
 import traceback
+from collections import abc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -123,12 +124,21 @@ def test_a_breakpoint_in_the_parser_is_reached() -> None:
     assert "Upsample" in debugger.hits
 
 
+def together(count: int, work: abc.Callable[[int], None]) -> None:
+    """Do some work in several threads, each with its number, and wait for them."""
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
 @pytest.mark.slow
 def test_several_threads_at_once() -> None:
     errors: list[BaseException] = []
     start = threading.Barrier(8)
 
-    def work() -> None:
+    def work(_: int) -> None:
         try:
             start.wait()
             for _ in range(20):
@@ -140,11 +150,7 @@ def test_several_threads_at_once() -> None:
 
     yolo_focal.deactivate()
     before = [getattr(module, name) for module, name in HELD]
-    threads = [threading.Thread(target=work) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    together(8, work)
     assert errors == []
     yolo_focal.deactivate()
     assert all(a is getattr(module, name) for a, (module, name) in zip(before, HELD))
@@ -153,15 +159,11 @@ def test_several_threads_at_once() -> None:
 def test_threads_that_build_while_active() -> None:
     built: list[str] = []
 
-    def work() -> None:
+    def work(_: int) -> None:
         yolo_focal.activate()
         built.append(type(YOLO("yolov8n-focal.yaml").model.model[9]).__name__)
 
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    together(4, work)
     assert built == ["FocalModulation"] * 4
 
 
@@ -202,11 +204,7 @@ def test_threads_that_activate_build_and_deactivate() -> None:
             except BaseException as error:
                 outcomes.append(repr(error))
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    together(8, work)
     assert len(outcomes) == 400
     assert {*outcomes} == {
         "FocalModulation of 16",

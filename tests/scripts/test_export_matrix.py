@@ -6,10 +6,10 @@ import importlib.util
 import re
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 import pytest
-from support import REPO, YOLO, run
+from support import REPO, run
 
 SCRIPT = REPO / "scripts" / "export_matrix.py"
 
@@ -123,13 +123,10 @@ def test_an_unknown_format_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_trained_pair(tmp_path: Path) -> None:
-    small = ("data=shapes.yaml", "imgsz=64", "epochs=1", "batch=8", "fraction=0.1", "workers=0", "plots=False")
-    for name in ("yolov8n-focal", "yolov8n"):
-        run(YOLO, "train", f"model={name}.yaml", *small, f"project={tmp_path}", f"name={name}", cwd=tmp_path)
+def test_a_trained_pair(checkpoint: Path, of_task: Callable[[str], Path], tmp_path: Path) -> None:
     # `coremltools` is not among the packages of the tests.
     out = run(
-        *(sys.executable, SCRIPT, "model=yolov8n-focal/weights/best.pt", "twin=yolov8n/weights/best.pt"),
+        *(sys.executable, SCRIPT, f"model={checkpoint}", f"twin={of_task('detect')}"),
         *("data=shapes.yaml", "formats=torchscript,onnx,coreml", "variants=static,half,dynamic"),
         *("imgsz=64", "rounds=4"),
         cwd=tmp_path,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import shutil
 from pathlib import Path
 from typing import Any, Callable
 
 import cv2
+import few
 import numpy as np
 import pytest
 import torch
@@ -15,7 +15,6 @@ import ultralytics
 import yaml
 from ultralytics.utils import LOGGER
 
-from yolo_focal import shapes
 from yolo_focal.hook import configs
 from yolo_focal.twin.evaluation import Evaluation
 
@@ -29,19 +28,9 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return logged
 
 
-@pytest.fixture(scope="module")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("shapes") / "set"
-    shapes.draw(folder)
-    return folder
-
-
-def copy(drawn: Path, folder: Path, suffix: str = "", count: int = 40, **changes: Any) -> Path:
-    """Copy some validation images of the shapes, with other entries in the data YAML, which is returned."""
-    for part, ending in (("images", "bmp"), ("labels", "txt")):
-        (folder / part / "val").mkdir(parents=True)
-        for file in sorted((drawn / part / "val").glob(f"*.{ending}"))[:count]:
-            shutil.copy(file, folder / part / "val")
+def a_few(folder: Path, task: str = "detect", suffix: str = "", count: int = 40, **changes: Any) -> Path:
+    """Draw some validation images of the shapes, with other entries in the data YAML, which is returned."""
+    few.draw(folder, task, val=count)
     packaged = (configs.folder() / f"shapes{suffix}.yaml").read_text(encoding="utf-8")
     content = {**yaml.safe_load(packaged), "path": str(folder), "train": "images/val", **changes}
     (folder / "data.yaml").write_text(yaml.safe_dump(content))
@@ -64,9 +53,9 @@ AGREEMENT = (
 
 
 def test_other_classes_are_evaluated_by_the_originals_detections(
-    drawn: Path, checkpoint: Path, tmp_path: Path, lines: list[str]
+    checkpoint: Path, tmp_path: Path, lines: list[str]
 ) -> None:
-    data = copy(drawn, tmp_path / "set", names=OTHERS)
+    data = a_few(tmp_path / "set", names=OTHERS)
     (tmp_path / "set" / "images" / "val" / "cut.jpg").write_bytes(b"\xff\xd8\xff")
     before = contents(tmp_path / "set")
     evaluation = Evaluation(ultralytics.YOLO(checkpoint), str(checkpoint), str(data), tmp_path / "work")
@@ -83,10 +72,8 @@ def test_other_classes_are_evaluated_by_the_originals_detections(
     assert float(re.fullmatch(AGREEMENT.format("B"), line).group(2)) < own
 
 
-def test_the_same_classes_are_evaluated_by_their_labels(
-    drawn: Path, checkpoint: Path, tmp_path: Path, lines: list[str]
-) -> None:
-    data = copy(drawn, tmp_path / "set")
+def test_the_same_classes_are_evaluated_by_their_labels(checkpoint: Path, tmp_path: Path, lines: list[str]) -> None:
+    data = a_few(tmp_path / "set")
     evaluation = Evaluation(ultralytics.YOLO(checkpoint), str(checkpoint), str(data), tmp_path / "work")
     (line,) = evaluation.report(checkpoint)
     before, after = map(float, re.fullmatch(r"mAP50-95\(B\): (\S+) before, (\S+) after \(100\.0%\)", line).groups())
@@ -100,8 +87,8 @@ def untrained(name: str, folder: Path) -> Path:
     return file
 
 
-def test_where_nothing_is_detected_that_is_said(drawn: Path, tmp_path: Path) -> None:
-    data, file = copy(drawn, tmp_path / "set", count=2, names=OTHERS), untrained("yolov8n", tmp_path)
+def test_where_nothing_is_detected_that_is_said(tmp_path: Path) -> None:
+    data, file = a_few(tmp_path / "set", count=2, names=OTHERS), untrained("yolov8n", tmp_path)
     evaluation = Evaluation(ultralytics.YOLO(file), str(file), str(data), tmp_path / "work")
     assert evaluation.report(file) == ["the original detects nothing with a confidence of 0.25 on these images"]
 
@@ -125,8 +112,7 @@ def test_every_task_agrees_with_itself(
     task: str, suffix: str, metrics: str, of_task: Callable[[str], Path], tmp_path: Path
 ) -> None:
     best = of_task(task)
-    shapes.draw(tmp_path / "drawn", task)
-    data = copy(tmp_path / "drawn", tmp_path / "set", f"-{suffix}", names=OTHERS)
+    data = a_few(tmp_path / "set", task, f"-{suffix}", names=OTHERS)
     evaluation = Evaluation(ultralytics.YOLO(best), str(best), str(data), tmp_path / "work")
     for metric, line in zip(metrics, evaluation.report(best)):
         count, after, own, share = map(float, re.fullmatch(AGREEMENT.format(metric), line).groups())

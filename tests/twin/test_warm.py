@@ -8,15 +8,15 @@ import math
 import os
 import re
 import signal
-import subprocess
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Callable
 
 import pytest
 import torch
 import ultralytics
-from support import COMMAND, YOLO, environment, further, python, run
+from support import COMMAND, YOLO, further, python, run, start
 from torch import nn
 from ultralytics.nn.modules import SPPF
 from ultralytics.utils import LOGGER
@@ -388,9 +388,7 @@ def test_whoever_stops_the_evaluation_has_the_twin(
 @pytest.mark.slow
 def test_ctrl_c_during_the_fit(untrained: Path, tmp_path: Path) -> None:
     command = [COMMAND, "derive", f"model={untrained / 'yolov8n.pt'}", f"images={ASSETS}", "save=new/twin.pt"]
-    with subprocess.Popen(
-        command, cwd=tmp_path, env=environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    ) as process:
+    with start(*command, cwd=tmp_path) as process:
         printed = ""
         while "Fitting" not in printed:
             printed += process.stdout.read(1)
@@ -402,20 +400,11 @@ def test_ctrl_c_during_the_fit(untrained: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-@pytest.fixture(scope="module")
-def stock(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint of stock YOLOv8 that finds shapes."""
-    folder = tmp_path_factory.mktemp("stock")
-    run(
-        *(YOLO, "train", "model=yolov8n.yaml", "data=shapes.yaml", "imgsz=128", "epochs=10", "batch=8"),
-        *("workers=0", "plots=False"),
-        cwd=folder,
-    )
-    return folder / "runs" / "detect" / "train" / "weights" / "best.pt"
-
-
 @pytest.mark.slow
-def test_the_twin_of_a_trained_checkpoint_finds_what_it_found(stock: Path, images: Path, tmp_path: Path) -> None:
+def test_the_twin_of_a_trained_checkpoint_finds_what_it_found(
+    of_task: Callable[[str], Path], images: Path, tmp_path: Path
+) -> None:
+    stock = of_task("detect")
     unlabelled = images.parent / "train"
     out = run(
         *(COMMAND, "derive", f"model={stock}", f"images={unlabelled}", "data=shapes.yaml", "save=new/twin.pt"),

@@ -6,14 +6,11 @@ name have one linear layer and a sigmoid.
 
 from __future__ import annotations
 
-import math
-
-import torch
 from torch import Tensor, nn
 
 from yolo_focal.arguments import check_map, integer, odd
 from yolo_focal.collection.c2f import CrossStage, bottleneck
-from yolo_focal.collection.kernels import convolve
+from yolo_focal.collection.kernels import convolve, kernel_weights
 
 
 class DynamicConv(nn.Module):
@@ -50,9 +47,7 @@ class DynamicConv(nn.Module):
         self.experts = integer("experts", experts, at_least=1)
         hidden = max(c1 // 4, 8)
         self.route = nn.Sequential(nn.Linear(c1, hidden), nn.ReLU(), nn.Linear(hidden, self.experts), nn.Softmax(1))
-        # The experts one behind the other, so that the weight has the four dimensions of a convolution's.
-        self.weight = nn.Parameter(torch.empty(self.experts * c2, c1, k, k))
-        nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))  # as nn.Conv2d
+        self.weight = kernel_weights(self.experts, c1, c2, k)
         self.bn = nn.BatchNorm2d(c2)
         self.act = nn.SiLU()
 

@@ -1,13 +1,24 @@
-"""Convolution with a kernel for each sample of the batch, which ODConv and DynamicConv share."""
+"""Kernels that are summed, and convolution with one for each sample of the batch: ODConv and DynamicConv share them."""
 
 from __future__ import annotations
 
+import math
 from functools import reduce
 from operator import add
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from torch import Tensor
+from torch import Tensor, nn
+
+
+def kernel_weights(kernels: int, c1: int, c2: int, k: int) -> nn.Parameter:
+    """Return new weights of several kernels, `(kernels * c2, c1, k, k)`, initialised as those of nn.Conv2d.
+
+    The kernels lie one behind the other, so that the weight has the four dimensions of a convolution's.
+    """
+    weight = nn.Parameter(torch.empty(kernels * c2, c1, k, k))
+    nn.init.kaiming_uniform_(weight, a=math.sqrt(5))
+    return weight
 
 
 def convolve(x: Tensor, kernel: Tensor, stride: int) -> Tensor:

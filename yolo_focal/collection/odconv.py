@@ -8,14 +8,11 @@ to lower epoch by epoch.
 
 from __future__ import annotations
 
-import math
-
-import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from yolo_focal.arguments import check_map, integer, odd, positive
-from yolo_focal.collection.kernels import convolve
+from yolo_focal.collection.kernels import convolve, kernel_weights
 
 
 class ODConv(nn.Module):
@@ -61,9 +58,7 @@ class ODConv(nn.Module):
         self.inputs = nn.Linear(hidden, c1)
         self.filters = nn.Linear(hidden, c2)
         self.number = nn.Linear(hidden, self.kernels)
-        # The n kernels one behind the other, so that the weight has the four dimensions of a convolution's.
-        self.weight = nn.Parameter(torch.empty(self.kernels * c2, c1, k, k))
-        nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))  # as nn.Conv2d
+        self.weight = kernel_weights(self.kernels, c1, c2, k)
         self.bn = nn.BatchNorm2d(c2)
         self.act = nn.SiLU()
 

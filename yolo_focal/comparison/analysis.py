@@ -21,8 +21,6 @@ from yolo_focal.comparison.task import TEST, validation_files
 # What a run may be scored by, the one of the verdict first where there are no test images.
 SCORES = ("mean_of_last", "best", "last")
 
-Scores = Mapping[int, float]  # of each seed, or of each fold of each seed
-
 
 class Pair(NamedTuple):
     """Two models, of which `other` is compared with `first`."""
@@ -57,7 +55,7 @@ class Analysis(NamedTuple):
 
 def analyse(plan: Plan, outcomes: Sequence[Outcome]) -> Analysis:
     """Compare the models by their finished runs."""
-    score, compared = _score(plan), list(pairs(plan))
+    score = _score(plan)
     finished = {label: _finished(plan, outcomes, label) for label in plan.labels}
     scores = {label: _scores(of_label, score) for label, of_label in finished.items()}
     by_score = {
@@ -65,16 +63,16 @@ def analyse(plan: Plan, outcomes: Sequence[Outcome]) -> Analysis:
         for other in SCORES
         if other != score
     }
-    over_seeds = _differences(plan, compared, scores)
+    over_seeds = _differences(plan, scores)
     return Analysis(
         plan,
         score,
         scores,
         over_seeds,
         {pair: _over_images(plan, finished, pair, difference) for pair, difference in over_seeds.items()},
-        {other: _differences(plan, compared, of_score) for other, of_score in by_score.items()},
-        {pair: _by_name(plan, pair, finished, by_class) for pair in compared},
-        {pair: _by_name(plan, pair, finished, by_size) for pair in compared},
+        {other: _differences(plan, of_score) for other, of_score in by_score.items()},
+        {pair: _by_name(plan, pair, finished, by_class) for pair in over_seeds},
+        {pair: _by_name(plan, pair, finished, by_size) for pair in over_seeds},
     )
 
 
@@ -82,7 +80,7 @@ def spreads(plan: Plan, outcomes: Sequence[Outcome]) -> list[float]:
     """Return the standard deviation over the seeds of each pair's difference, where two seeds or more have finished."""
     score = _score(plan)
     scores = {label: _scores(_finished(plan, outcomes, label), score) for label in plan.labels}
-    differences = _differences(plan, list(pairs(plan)), scores).values()
+    differences = _differences(plan, scores).values()
     return [difference.spread for difference in differences if difference is not None and difference.seeds > 1]
 
 
@@ -95,8 +93,7 @@ def pairs(plan: Plan) -> Iterator[Pair]:
 
 def validations(plan: Plan, folder: Path) -> list[recording.Validation]:
     """Return the validations that a run's score is made of: one on the test images, or those of the last epochs."""
-    files = [folder / TEST] if plan.test else validation_files(folder)
-    return [validation for validation in map(recording.load, files) if validation is not None]
+    return recording.load_all([folder / TEST] if plan.test else validation_files(folder))
 
 
 def _score(plan: Plan) -> str:
@@ -106,7 +103,7 @@ def _score(plan: Plan) -> str:
 
 def _finished(plan: Plan, outcomes: Sequence[Outcome], label: str) -> dict[int, Outcome]:
     """Return a model's finished runs by the number of the seed, or of the seed and fold."""
-    folds = max(plan.options.folds, 1)
+    folds = plan.options.runs_of_seed
     return {
         outcome.run.seed * folds + (outcome.run.fold or 0): outcome
         for outcome in outcomes
@@ -120,19 +117,19 @@ def _scores(finished: Mapping[int, Outcome], score: str) -> dict[int, float]:
     return {number: value for number, value in scores.items() if value is not None and math.isfinite(value)}
 
 
-def _differences(
-    plan: Plan, pairs: Sequence[Pair], scores: Mapping[str, Mapping[int, float]]
-) -> dict[Pair, Difference | None]:
-    """Compare pairs of models by the seeds that both finished, with Holm's correction over all pairs."""
-    both = {pair: (scores[pair.first], scores[pair.other]) for pair in pairs}
-    return compare_all(both, _looks(plan), _fraction(plan), plan.options.margin)
+def _differences(plan: Plan, scores: Mapping[str, Mapping[int, float]]) -> dict[Pair, Difference | None]:
+    """Compare the pairs of models by the seeds that both finished, with Holm's correction over all pairs."""
+    both = {pair: (scores[pair.first], scores[pair.other]) for pair in pairs(plan)}
+    return compare_all(both, looks(plan), fraction(plan), plan.options.margin)
 
 
-def _looks(plan: Plan) -> list[int]:
-    return [look * max(plan.options.folds, 1) for look in plan.looks]
+def looks(plan: Plan) -> list[int]:
+    """Return the numbers of runs of each model at which a verdict was given; the last one is that of the next."""
+    return [look * plan.options.runs_of_seed for look in plan.looks]
 
 
-def _fraction(plan: Plan) -> float | None:
+def fraction(plan: Plan) -> float | None:
+    """Return the fraction of the training images in a fold; None without a cross-validation."""
     return test_fraction(plan.options.folds) if plan.options.folds else None
 
 
@@ -175,7 +172,7 @@ def _by_name(
         for label in pair
     )
     both = {name: (first[name], other[name]) for name in first if name in other}
-    compared = compare_all(both, _looks(plan), _fraction(plan))
+    compared = compare_all(both, looks(plan), fraction(plan))
     return {name: difference for name, difference in compared.items() if difference is not None}
 
 

@@ -10,7 +10,7 @@ import yaml
 from ultralytics.cfg import DEFAULT_CFG_DICT, check_dict_alignment, get_cfg
 from ultralytics.utils.checks import check_yaml
 
-from yolo_focal.errors import ConfigError
+from yolo_focal.errors import ConfigError, one_line
 
 # What `compare` sets itself, and why.
 _OWN = {
@@ -48,7 +48,7 @@ def check(arguments: Mapping[str, Any]) -> dict[str, Any]:
         every = {**DEFAULT_CFG_DICT, **own, **{key: value for key, value in arguments.items() if key != "cfg"}}
         effective = vars(get_cfg(overrides=every))
     except (SyntaxError, TypeError, ValueError, FileNotFoundError) as error:
-        raise ConfigError(" ".join(str(error).split())) from None
+        raise ConfigError(one_line(error)) from None
     if isinstance(effective["batch"], bool) or not isinstance(effective["batch"], int) or effective["batch"] < 1:
         raise ConfigError(
             f"batch={effective['batch']}: write a number of images of at least 1, such as batch=16; a size that is "

@@ -28,7 +28,7 @@ from yolo_focal.comparison.storage import open_storage
 from yolo_focal.comparison.task import result_of
 from yolo_focal.comparison.trial import Shared, Trial, train
 from yolo_focal.comparison.watch import MOST_FAILURES, Watch
-from yolo_focal.errors import ConfigError
+from yolo_focal.errors import ConfigError, one_line
 
 _ANSWER = 5.0  # seconds in which an address must accept a connection,
 _CONNECT = 60.0  # and a cluster must let a driver in: it is slow on a busy machine
@@ -129,7 +129,7 @@ class Cluster:
             )
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise ConfigError(
-                f"address={self._address}: {' '.join(str(error).split())}; write the address of a running cluster, "
+                f"address={self._address}: {one_line(error)}; write the address of a running cluster, "
                 "such as address=10.0.0.1:6379, or leave address= out to start Ray on this machine"
             ) from None
         self._started = True

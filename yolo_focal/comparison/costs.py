@@ -17,6 +17,9 @@ from ultralytics import YOLO
 from ultralytics.utils import LOGGER
 from ultralytics.utils.torch_utils import get_flops
 
+from yolo_focal.errors import one_line
+from yolo_focal.hook import configs
+
 _ROUNDS = 30
 _WARM_UP = 5
 
@@ -81,7 +84,7 @@ def measure(checkpoints: Mapping[str, Path], imgsz: int, device: str) -> dict[st
 
 
 def _image(network: Any, imgsz: int) -> torch.Tensor:
-    channels = network.yaml.get("channels", network.yaml.get("ch", 3))
+    channels = configs.input_channels(network.yaml)
     return torch.rand(1, channels, imgsz, imgsz, generator=torch.Generator().manual_seed(0))
 
 
@@ -161,7 +164,7 @@ def _noting(notes: list[str], what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        notes.append(f"{what}: {type(error).__name__}: {' '.join(str(error).split())[:160]}")
+        notes.append(f"{what}: {type(error).__name__}: {one_line(error)[:160]}")
 
 
 def as_json(costs: Mapping[str, Cost]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from ultralytics.data.utils import IMG_FORMATS, check_cls_dataset, check_det_dat
 from ultralytics.utils import TQDM
 
 from yolo_focal.comparison.files import read_json, write_json
-from yolo_focal.errors import ConfigError
+from yolo_focal.errors import ConfigError, one_line
 
 SPLITS = ("train", "val", "test")
 _BLOCK = 1 << 20  # bytes
@@ -68,7 +68,7 @@ def read(data: str, task: str) -> Dataset:
             if found.get(split)
         }
     except Exception as error:
-        raise ConfigError(f"data={data}: {' '.join(str(error).split())}") from None
+        raise ConfigError(f"data={data}: {one_line(error)}") from None
     for split in ("train", "val"):
         if split not in splits or not splits[split].images:
             raise ConfigError(f"data={data}: it has no {split} images; write data= with a set that has train and val")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Callable, NamedTuple
@@ -19,6 +19,7 @@ from yolo_focal.comparison.devices import Places, Slot
 from yolo_focal.comparison.files import read_json, write_json
 from yolo_focal.comparison.measuring import PACKAGES
 from yolo_focal.comparison.models import Model
+from yolo_focal.comparison.phrasing import LANGUAGES
 from yolo_focal.comparison.task import METRICS, SCHEMA
 from yolo_focal.errors import ConfigError
 
@@ -57,6 +58,11 @@ class Options(NamedTuple):
     per_device: int = 1
     budget: str | None = None
     first_seed: int = 0
+
+    @property
+    def runs_of_seed(self) -> int:
+        """Number of runs of each model with a seed: one for each fold, or one."""
+        return max(self.folds, 1)
 
 
 class Rung(NamedTuple):
@@ -133,6 +139,11 @@ class Plan(NamedTuple):
     def task(self) -> str:
         """The task of all the models."""
         return self.models[0].task
+
+    @property
+    def scored_split(self) -> str:
+        """The split that the verdict is about; in a cross-validation the training images, which the folds are of."""
+        return "train" if self.options.folds else "test" if self.test else "val"
 
     @property
     def metric(self) -> str:
@@ -299,8 +310,8 @@ def _check_options(models: Sequence[str], options: Options, arguments: dict[str,
         )
     if options.split not in {None, "val", "test"}:
         raise ConfigError(f"split={options.split}: write split=test or split=val")
-    if options.lang not in {"en", "zh"}:
-        raise ConfigError(f"lang={options.lang}: write lang=en or lang=zh")
+    if options.lang not in LANGUAGES:
+        raise ConfigError(f"lang={options.lang}: write {' or '.join(f'lang={lang}' for lang in LANGUAGES)}")
     margin = options.margin
     if margin is not None and (isinstance(margin, bool) or not isinstance(margin, float) or not 0 < margin < 1):
         raise ConfigError(f"margin={margin}: write a difference that does not matter, such as margin=0.005")
@@ -345,16 +356,31 @@ def _check_same(known: Any, facts: dict[str, Any], request: Request, folder: Pat
         raise ConfigError(
             f"{folder / PLAN}: it is not what this release of compare writes; write name= with another name"
         )
-    anew = f"write name= with another name than {folder.name}, or what it was begun with"
     changes = list(_changes(known["facts"], facts))
     workers = (known["numbers"]["workers"], request.given.get("workers"))
     if workers[1] not in {None, workers[0]}:
         changes.append(("workers", *workers))
-    for what, before, after in changes:
-        raise ConfigError(f"{folder} was begun with {what}={before}, and now it is {after}: {anew}")
+    refuse_changes(folder, changes)
     most, seeds = max(known["looks"]), request.options.seeds
     if seeds < most:
         raise ConfigError(f"{folder} was begun with seeds={most}, and now it is {seeds}: write {most} or more")
+
+
+def refuse_changes(folder: Path, changes: Iterable[tuple[str, Any, Any]]) -> None:
+    """Refuse the first thing that a comparison was not begun with.
+
+    Args:
+        folder: The comparison's folder.
+        changes: What has changed, and its values then and now.
+
+    Raises:
+        ConfigError: Something has changed.
+    """
+    for what, before, after in changes:
+        raise ConfigError(
+            f"{folder} was begun with {what}={before}, and now it is {after}: write name= with another name than "
+            f"{folder.name}, or what it was begun with"
+        )
 
 
 def _changes(known: dict[str, Any], now: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:

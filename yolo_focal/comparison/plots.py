@@ -18,7 +18,7 @@ from yolo_focal.comparison.costs import Cost
 from yolo_focal.comparison.outcomes import Outcome
 from yolo_focal.comparison.phrasing import phrase
 from yolo_focal.comparison.plan import Plan
-from yolo_focal.comparison.words import short
+from yolo_focal.comparison.task import short
 
 _WIDTH = 6.4  # inches
 # Fonts that have Chinese characters, on the systems that people use; what a plot says in Chinese needs one of them.

@@ -56,19 +56,13 @@ class Scorer:
         if self._classify:
             by_image = weights[self._validation.image]
             return float((by_image * self._validation.correct[:, 0]).sum() / by_image.sum())
-        values = list(self.by_class(weights).values())
-        return float(np.mean(values)) if values else float("nan")
-
-    def by_class(self, weights: npt.NDArray[Any] | None = None) -> dict[int, float]:
-        """Return the AP50-95 of each class that has objects on the chosen images."""
-        if weights is None:
-            weights = np.ones(len(self._validation.images))
-        return {
-            cls: _average_precision(weights[images], correct, objects)
+        values = [
+            _average_precision(weights[images], correct, objects)
             for cls, (images, correct) in self._detections.items()
             for objects in [weights[self._targets[cls]].sum()]
             if objects > 0
-        }
+        ]
+        return float(np.mean(values)) if values else float("nan")
 
 
 def _average_precision(weights: npt.NDArray[Any], correct: npt.NDArray[Any], objects: float) -> float:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from yolo_focal.comparison.curve import read_curve
 from yolo_focal.comparison.lock import holder
 from yolo_focal.comparison.measuring import Times, read_times
-from yolo_focal.comparison.task import LOG, TIMES, Task, read_task, result_of, training_folder
+from yolo_focal.comparison.task import LOG, TIMES, Task, read_task, result_of, short, training_folder
 
 FINISHED, RUNNING, STOPPED, WAITING = "finished", "running", "stopped", "waiting"
 
@@ -96,7 +96,7 @@ def summary(runs: Sequence[Progress], places: int) -> str:
 
 def table(runs: Sequence[Progress]) -> list[str]:
     """Return a table of the runs, a line each below its head."""
-    metric = runs[0].task.metric.partition("/")[2] or runs[0].task.metric if runs else ""
+    metric = short(runs[0].task.metric) if runs else ""
     rows = [("model", "run", "device", "epoch", metric, "left"), *(_row(run, runs) for run in runs)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]

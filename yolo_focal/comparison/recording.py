@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,6 +59,11 @@ def load(file: Path) -> Validation | None:
             return Validation(**{name: arrays[name] for name in Validation._fields})
     except Exception:  # a missing, empty or cut file: zipfile and NumPy raise many kinds of error
         return None
+
+
+def load_all(files: Iterable[Path]) -> list[Validation]:
+    """Load recorded validations; those that are missing or cut off are left out."""
+    return [validation for validation in map(load, files) if validation is not None]
 
 
 class Recorder:

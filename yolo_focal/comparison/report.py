@@ -22,8 +22,7 @@ from yolo_focal.comparison.plan import Plan
 from yolo_focal.comparison.progress import Progress, summary
 from yolo_focal.comparison.progress import table as progress_table
 from yolo_focal.comparison.statistics import CONFIDENCE, Difference
-from yolo_focal.comparison.task import SCHEMA, training_folder
-from yolo_focal.comparison.words import short
+from yolo_focal.comparison.task import SCHEMA, short, training_folder
 
 _TEMPLATE = Path(__file__).with_name("report.html")
 _COSTS = "costs.json"

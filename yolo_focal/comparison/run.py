@@ -133,13 +133,13 @@ def _found(metrics: Any) -> dict[str, Any]:
 
 def _by_size(task: str, *files: Path) -> dict[str, float]:
     """Return the AP of small, medium and large objects of a recorded validation; {} where boxes are not upright."""
-    validations = [validation for validation in map(recording.load, files) if validation is not None]
+    validations = recording.load_all(files)
     return sizes.average_precisions(validations[0]) if validations and task in sizes.TASKS else {}
 
 
 def _scores(folder: Path, task: str, metric: str, metrics: Any, curve: list[float]) -> dict[str, Any]:
     """Return what a run may be compared by: its best epoch's score, its last one's, and the last ones' mean."""
-    exact = [Scorer(one, task).score() for one in map(recording.load, validation_files(folder)) if one is not None]
+    exact = [Scorer(validation, task).score() for validation in recording.load_all(validation_files(folder))]
     last = exact or curve[-len(validation_files(folder)) or -1 :]  # a release whose statistics cannot be recorded
     return {
         "best": float(metrics.results_dict[metric]),

@@ -15,7 +15,7 @@ from yolo_focal.comparison.files import read_json, write, write_json
 from yolo_focal.comparison.halving import Budget, Trial
 from yolo_focal.comparison.measuring import read_times
 from yolo_focal.comparison.outcomes import Outcome, read_outcomes, table
-from yolo_focal.comparison.plan import Plan, Request, Run, Rung, Screening, begin
+from yolo_focal.comparison.plan import Plan, Request, Run, Rung, Screening, begin, refuse_changes
 from yolo_focal.comparison.progress import in_words
 from yolo_focal.comparison.task import TIMES
 from yolo_focal.errors import ConfigError
@@ -41,14 +41,8 @@ def screen(folder: Path, request: Request, train: Callable[[Plan, list[Run]], No
     if known is None:
         known = Screening(names, budget.text, SEED, _choose(folder, request, budget, train))
         write_json(folder / _FILE, known.as_json())
-    now = {"models": ",".join(names), "budget": budget.text}
-    before = {"models": ",".join(known.models), "budget": known.budget}
-    for what in now:
-        if before[what] != now[what]:
-            raise ConfigError(
-                f"{folder} was begun with {what}={before[what]}, and now it is {now[what]}: write name= with another "
-                f"name than {folder.name}, or what it was begun with"
-            )
+    facts = (("models", ",".join(known.models), ",".join(names)), ("budget", known.budget, budget.text))
+    refuse_changes(folder, [fact for fact in facts if fact[1] != fact[2]])
     dropped = {label for rung in known.rungs for label in rung.dropped}
     kept = [model for model in request.models if model.label not in dropped]
     LOGGER.info(f"The budget of {budget.text} goes to {', '.join(model.label for model in kept)}")
@@ -64,7 +58,7 @@ def _read(file: Path) -> Screening | None:
 
 
 def _choose(folder: Path, request: Request, budget: Budget, train: Callable[[Plan, list[Run]], None]) -> list[Rung]:
-    runs, epochs = request.options.seeds * max(request.options.folds, 1), request.arguments["epochs"]
+    runs, epochs = request.options.seeds * request.options.runs_of_seed, request.arguments["epochs"]
     lengths = halving.lengths(epochs)
     labels, left, rungs = [model.label for model in request.models], budget.amount, []
     if not budget.is_time:  # what an epoch costs is known then

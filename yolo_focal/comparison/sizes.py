@@ -25,7 +25,8 @@ def average_precisions(validation: Validation) -> dict[str, float]:
     if not truth["annotations"] or not found:
         return {}
     with contextlib.redirect_stdout(io.StringIO()):
-        evaluation = COCOeval_faster(COCO(truth), COCO(truth).loadRes(found), "bbox", print_function=lambda *_: None)
+        objects = COCO(truth)
+        evaluation = COCOeval_faster(objects, objects.loadRes(found), "bbox", print_function=lambda *_: None)
         evaluation.run()
     # COCO gives -1 where there is no object of a size.
     values = zip(SIZES, evaluation.stats[3:6])

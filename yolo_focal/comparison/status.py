@@ -39,10 +39,11 @@ def _overview(whole: Path) -> Iterator[str]:
     """Yield how far a comparison is, or the screening of its models that goes before."""
     screenings = sorted((whole / screening.FOLDER).glob(f"*/{PLAN}"), key=lambda file: file.stat().st_mtime)
     plans = [whole / PLAN, *reversed(screenings)]
-    file = next((file for file in plans if isinstance(read_json(file), dict)), None)
-    if file is None:
+    known = ((file.parent, read_json(file)) for file in plans)
+    found = next(((folder, plan) for folder, plan in known if isinstance(plan, dict)), None)
+    if found is None:
         raise ConfigError(f"name={whole.name}: there is no comparison in {whole}; write name= as it was begun with")
-    folder, places = file.parent, read_json(file)["places"]
+    folder, places = found[0], found[1]["places"]
     runs = list(read_progress(folder))
     working = holder(whole)
     if working is None and any(run.state != FINISHED for run in runs):

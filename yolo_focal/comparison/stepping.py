@@ -25,11 +25,11 @@ class Stepping:
 
     def take_over(self, trainer: Any) -> None:
         """Decide a trainer's steps from now on; called when it has computed its own `accumulate`."""
-        stepping, cls = self, type(trainer)
+        cls = type(trainer)
         self._accumulate = vars(trainer).pop("accumulate")
 
         def assign(_: Any, value: int) -> None:
-            stepping._accumulate = value
+            self._accumulate = value
 
         trainer.__class__ = type(cls.__name__, (cls,), {"accumulate": property(lambda _: 1, assign)})
         step = trainer.optimizer_step

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from pyarrow import fs
 
-from yolo_focal.errors import ConfigError
+from yolo_focal.errors import ConfigError, one_line
 
 _CHECKPOINT = "checkpoint_"  # Ray Tune's name of each, followed by its number
 
@@ -61,7 +61,7 @@ def open_storage(place: str, name: str) -> Storage:
         filesystem.delete_file(f"{path}/.writable")
     except (OSError, ValueError, NotImplementedError) as error:
         raise ConfigError(
-            f"storage={place}: {' '.join(str(error).split())}; write a folder that every node of the cluster sees, or "
+            f"storage={place}: {one_line(error)}; write a folder that every node of the cluster sees, or "
             "a URI such as s3://bucket/folder"
         ) from None
     return Storage(filesystem, path)

@@ -22,6 +22,11 @@ METRICS = {
 }
 
 
+def short(name: str) -> str:
+    """Return a metric's name without Ultralytics' prefix."""
+    return name.partition("/")[2] or name
+
+
 class Task(NamedTuple):
     """What to train.
 

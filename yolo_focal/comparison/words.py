@@ -6,38 +6,44 @@ import math
 from collections.abc import Iterator, Sequence
 
 from yolo_focal.comparison import power
-from yolo_focal.comparison.analysis import SCORES, Analysis, Pair, pairs, spreads
+from yolo_focal.comparison.analysis import Analysis, Pair, fraction, looks, pairs, spreads
 from yolo_focal.comparison.bootstrap import ImagesInterval
-from yolo_focal.comparison.folds import test_fraction
 from yolo_focal.comparison.outcomes import Outcome
 from yolo_focal.comparison.phrasing import phrase
 from yolo_focal.comparison.plan import Plan
 from yolo_focal.comparison.statistics import CONFIDENCE, Difference
-from yolo_focal.comparison.task import LOG
+from yolo_focal.comparison.task import LOG, short
 
 _FEW = 3  # with fewer seeds the interval is too wide to say much
 _BUSY = 1.5  # seconds of the clock for one of the CPU, from which on something else kept the machine busy
 
 
-def short(name: str) -> str:
-    """Return a metric's name without Ultralytics' prefix."""
-    return name.partition("/")[2] or name
-
-
 def verdicts(analysis: Analysis) -> list[str]:
     """Say of each pair whether a model is better, by how much, and how sure that is."""
     return [
-        _found_nothing(analysis.plan, pair)
-        if difference is not None
-        and difference.seeds > 1
-        and not any(any(analysis.scores[label].values()) for label in pair)
-        else verdict(analysis.plan, pair, difference, analysis.over_images.get(pair))
+        verdict(
+            analysis.plan,
+            pair,
+            difference,
+            analysis.over_images.get(pair),
+            found_nothing=not any(any(analysis.scores[label].values()) for label in pair),
+        )
         for pair, difference in analysis.over_seeds.items()
     ]
 
 
-def verdict(plan: Plan, pair: Pair, difference: Difference | None, images: ImagesInterval | None) -> str:
-    """Say whether a model is better than another, by how much, and whether that is more than noise."""
+def verdict(
+    plan: Plan, pair: Pair, difference: Difference | None, images: ImagesInterval | None, found_nothing: bool = False
+) -> str:
+    """Say whether a model is better than another, by how much, and whether that is more than noise.
+
+    Args:
+        plan: The comparison.
+        pair: The models.
+        difference: Their difference over the seeds; None if no seed was finished by both.
+        images: The interval over seeds and images; None if it cannot be told.
+        found_nothing: Whether every score of both is 0.
+    """
     lang, metric = plan.options.lang, short(plan.metric)
     names = {"first": pair.first, "other": pair.other, "metric": metric}
     if difference is None:
@@ -57,7 +63,8 @@ def verdict(plan: Plan, pair: Pair, difference: Difference | None, images: Image
     if difference.seeds < 2:
         return phrase(lang, "one_seed", **values)
     if not difference.seeds_varied:
-        return phrase(lang, "identical" if difference.is_identical else "not_varied", **values)
+        identical = "found_nothing" if found_nothing else "identical"
+        return phrase(lang, identical if difference.is_identical else "not_varied", **values)
     if difference.is_more_than_noise:
         values["interval"] = phrase(lang, "interval", **values)
         said = phrase(lang, "better" if difference.mean > 0 else "worse", **values)
@@ -68,10 +75,6 @@ def verdict(plan: Plan, pair: Pair, difference: Difference | None, images: Image
     if difference.is_no_worse:
         return phrase(lang, "no_worse", **values)
     return phrase(lang, "cannot_tell", **values)
-
-
-def _found_nothing(plan: Plan, pair: Pair) -> str:
-    return phrase(plan.options.lang, "found_nothing", first=pair.first, other=pair.other)
 
 
 def scored_by(plan: Plan) -> str:
@@ -85,7 +88,7 @@ def warnings(analysis: Analysis, outcomes: Sequence[Outcome]) -> list[str]:
     plan = analysis.plan
     return [
         *_about_screening(plan),
-        *_about_runs(plan, outcomes),
+        *_about_runs(analysis, outcomes),
         *_about_labels(plan),
         *_about_scores(analysis),
         *_about_work(plan, outcomes),
@@ -94,16 +97,14 @@ def warnings(analysis: Analysis, outcomes: Sequence[Outcome]) -> list[str]:
 
 def about_power(plan: Plan, outcomes: Sequence[Outcome]) -> str:
     """Say which difference the plan will be able to show, by the spread so far or else by the number of images."""
-    seeds = plan.options.seeds * max(plan.options.folds, 1)
+    seeds = plan.options.seeds * plan.options.runs_of_seed
     values = {"seeds": seeds, "units": _units(plan), "metric": short(plan.metric)}
     compared, known = len(list(pairs(plan))), spreads(plan, outcomes)
     if known and max(known) > 0:
-        spread, folds = max(known), plan.options.folds
-        looks = [look * max(folds, 1) for look in plan.looks]
-        able = power.detectable(spread, seeds, compared, looks, test_fraction(folds) if folds else None)
+        spread = max(known)
+        able = power.detectable(spread, seeds, compared, looks(plan), fraction(plan))
         return phrase(plan.options.lang, "power_after", spread=spread, detectable=able, **values)
-    split = plan.dataset.splits["train" if plan.options.folds else "test" if plan.test else "val"]
-    images = max(1, len(split.images) // max(plan.options.folds, 1))
+    images = max(1, len(plan.dataset.splits[plan.scored_split].images) // plan.options.runs_of_seed)
     able = power.expected_detectable(images, seeds, compared)
     return phrase(plan.options.lang, "power_before", images=images, detectable=able, **values)
 
@@ -144,15 +145,14 @@ def _score(score: float | None) -> str:
     return "-" if score is None else f"{score:.4f}"
 
 
-def _about_runs(plan: Plan, outcomes: Sequence[Outcome]) -> Iterator[str]:
-    lang = plan.options.lang
+def _about_runs(analysis: Analysis, outcomes: Sequence[Outcome]) -> Iterator[str]:
+    lang = analysis.plan.options.lang
     for outcome in outcomes:
         if outcome.result is None:
             log = outcome.run.folder / LOG
             yield phrase(lang, "failed", run=_name(outcome), failure=outcome.failure, log=log)
-    score = "test" if plan.test else SCORES[0]
     for outcome in outcomes:
-        if outcome.result is not None and not _is_finite(outcome.result["scores"].get(score)):
+        if outcome.result is not None and not _is_finite(outcome.result["scores"].get(analysis.score)):
             yield phrase(lang, "nan_scores", run=_name(outcome))
         if outcome.curve.nan_epoch is not None:
             yield phrase(lang, "nan", run=_name(outcome), epoch=outcome.curve.nan_epoch)
@@ -160,7 +160,7 @@ def _about_runs(plan: Plan, outcomes: Sequence[Outcome]) -> Iterator[str]:
 
 def _about_labels(plan: Plan) -> Iterator[str]:
     lang, names = plan.options.lang, plan.dataset.names
-    split = "train" if plan.options.folds else "test" if plan.test else "val"
+    split = plan.scored_split
     boxes = plan.dataset.splits[split].boxes
     missing = [name for index, name in enumerate(names) if not boxes.get(index)]
     if not boxes:
@@ -195,7 +195,7 @@ def _about_work(plan: Plan, outcomes: Sequence[Outcome]) -> Iterator[str]:
             yield phrase(lang, f"differs_{key}", list=listed)
     for seed in sorted({outcome.run.seed for outcome in outcomes}):
         orders = {(o.run.fold, o.result["work"]["order"]) for o in outcomes if o.result and o.run.seed == seed}
-        if len(orders) > max(plan.options.folds, 1):
+        if len(orders) > plan.options.runs_of_seed:
             yield phrase(lang, "differs_order", seed=seed)
     for label in plan.labels:
         results = [o.result for o in outcomes if o.result and o.run.label == label]

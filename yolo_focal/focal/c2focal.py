@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from yolo_focal.arguments import integer
+from yolo_focal.arguments import integer, number
 from yolo_focal.focal.modulation import FocalModulation
 
 __all__ = ["C2Focal", "C2FocalBlock"]
@@ -122,7 +122,8 @@ class C2Focal(nn.Module):
             *(C2FocalBlock(hidden, focal_level, focal_window, focal_factor, norm) for _ in range(n))
         )
         self.join = _conv(2 * hidden, dim)
-        nn.init.constant_(self.join.bn.weight, _number("layer_scale", layer_scale))
+        scale = number("layer_scale", layer_scale, lambda x: abs(x) < float("inf"), "write a number, such as 0.01")
+        nn.init.constant_(self.join.bn.weight, scale)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the layer's output, `(B, dim, H, W)` like the input."""
@@ -144,20 +145,7 @@ def _conv(c1: int, c2: int, act: nn.Module | None = None) -> Any:
 
 
 def _hidden_channels(dim: int, e: Any) -> int:
-    expected = "write a number above 0 and up to 1, such as 0.5"
-    if isinstance(e, bool) or not isinstance(e, (int, float)):
-        raise TypeError(f"e={e!r}: {expected}")
-    if not 0 < e <= 1:
-        raise ValueError(f"e={e!r}: {expected}")
+    number("e", e, lambda x: 0 < x <= 1, "write a number above 0 and up to 1, such as 0.5")
     if dim * e < 1:
         raise ValueError(f"e={e!r}: of {dim} channels that is none; write at least {1 / dim:.2g}")
     return int(dim * e)
-
-
-def _number(name: str, value: Any) -> float:
-    expected = "write a number, such as 0.01"
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name}={value!r}: {expected}")
-    if not abs(value) < float("inf"):
-        raise ValueError(f"{name}={value!r}: {expected}")
-    return float(value)

@@ -10,7 +10,7 @@ features are near the old ones and not equal.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -152,18 +152,19 @@ def load(weights: Weights, embeds: list[FocalEmbed], stages: list[FocalStage]) -
     Raises:
         ValueError: The weights are those of another variant; the message says in what they differ. Nothing is loaded.
     """
-    tensors = dict(weights.tensors)
     _compare(weights, embeds, stages)
-    states, lines = [], []
-    for index, module in enumerate([*embeds, *stages]):
-        number, kind = index % len(embeds), "embed" if index < len(embeds) else "stage"
-        prefix = f"{kind}.{number}."
-        given = {name[len(prefix) :]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-        if isinstance(module, FocalStage):
-            lines += [f"stage {number + 1}: {line}" for line in _fill_up(given, module)]
-        elif isinstance(module, FocalEmbed) and module.mean is not None:
-            given["mean"] = torch.zeros_like(module.mean)
-        states.append((module, given))
+    states: list[tuple[nn.Module, dict[str, Tensor]]] = []
+    lines = []
+    kinds: tuple[tuple[str, Sequence[nn.Module]], ...] = (("embed", embeds), ("stage", stages))
+    for kind, modules in kinds:
+        for number, module in enumerate(modules):
+            prefix = f"{kind}.{number}."
+            given = {name[len(prefix) :]: value for name, value in weights.tensors.items() if name.startswith(prefix)}
+            if isinstance(module, FocalStage):
+                lines += [f"stage {number + 1}: {line}" for line in _fill_up(given, module)]
+            elif isinstance(module, FocalEmbed) and module.mean is not None:
+                given["mean"] = torch.zeros_like(module.mean)
+            states.append((module, given))
     _normalize(states[0][1], embeds[0])
     for module, given in states:
         unknown = given.keys() - module.state_dict().keys()

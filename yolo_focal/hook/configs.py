@@ -7,6 +7,7 @@ import functools
 import importlib.util
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Callable, NamedTuple
 
@@ -22,6 +23,12 @@ def folder() -> Path:
     if project.is_file() and re.search(r'^name = "yolo-focal"$', project.read_text("utf-8", "replace"), re.MULTILINE):
         return _PACKAGE.parent / "cfg"
     return _PACKAGE / "cfg"
+
+
+def input_channels(config: Mapping[str, Any]) -> int:
+    """Return how many channels the images have that a parsed model YAML is for; some releases call them `ch`."""
+    channels: int = config.get("channels", config.get("ch", 3))
+    return channels
 
 
 def without_scale(name: str) -> str:

@@ -80,9 +80,7 @@ def scaled_channels(channels: int, args: list[Any], scaling: Scaling) -> tuple[i
     Raises:
         ValueError: The first argument is not a number of channels.
     """
-    if not args or isinstance(args[0], bool) or not isinstance(args[0], int) or args[0] < 1:
-        raise ValueError(f"arguments {args}: write its output channels first, such as [256]")
-    c2 = scaling.channels(args[0])
+    c2 = scaling.channels(_output_channels(args, "[256]"))
     return c2, [channels, c2, *args[1:]]
 
 
@@ -92,9 +90,13 @@ def given_channels(channels: int, args: list[Any], scaling: Scaling) -> tuple[in
     Raises:
         ValueError: The first argument is not a number of channels.
     """
+    return _output_channels(args, "[96, 4]"), [channels, *args]
+
+
+def _output_channels(args: list[Any], example: str) -> int:
     if not args or isinstance(args[0], bool) or not isinstance(args[0], int) or args[0] < 1:
-        raise ValueError(f"arguments {args}: write its output channels first, such as [96, 4]")
-    return args[0], [channels, *args]
+        raise ValueError(f"arguments {args}: write its output channels first, such as {example}")
+    return args[0]
 
 
 class Registered(NamedTuple):
@@ -103,37 +105,42 @@ class Registered(NamedTuple):
     Attributes:
         cls: The class.
         rule: Its channel rule.
-        leading_arguments: Number of constructor arguments that come from the rule and not from the row: 1 for `(dim)`,
-            2 for `(c1, c2)` or `(dim, n)`, 3 for `(c1, c2, n)`, 0 for a rule of the user's own.
         repeats: Whether the constructor takes the number of repeats after the channels.
         override: Whether it takes precedence over a module of the same name in Ultralytics.
     """
 
     cls: type[nn.Module]
     rule: Rule
-    leading_arguments: int
-    repeats: bool
-    override: bool
+    repeats: bool = False
+    override: bool = False
+
+    @property
+    def leading_arguments(self) -> int:
+        """Number of constructor arguments that come from the rule and the repeats, and not from the row.
+
+        1 for `(dim)`, 2 for `(c1, c2)` or `(dim, n)`, 3 for `(c1, c2, n)`, 0 for a rule of the user's own.
+        """
+        return _LEADING_ARGUMENTS.get(self.rule, 0) + self.repeats
 
 
 _RULES: dict[str, Rule] = {"same": same_channels, "scaled": scaled_channels}
-_LEADING_ARGUMENTS: dict[Any, int] = {same_channels: 1, scaled_channels: 2}
+_LEADING_ARGUMENTS: dict[Any, int] = {same_channels: 1, scaled_channels: 2, given_channels: 2}
 # This package's own modules. A module of the same name in Ultralytics or of the user's own takes precedence.
 _built_in = {
-    "FocalModulation": Registered(FocalModulation, same_channels, 1, False, False),
-    "C2Focal": Registered(C2Focal, same_channels, 2, True, False),
-    "FocalEmbed": Registered(FocalEmbed, given_channels, 2, False, False),
-    "FocalStage": Registered(FocalStage, same_channels, 1, False, False),
-    "FocalNorm": Registered(FocalNorm, same_channels, 1, False, False),
-    "EMA": Registered(EMA, same_channels, 1, False, False),
-    "MSDA": Registered(MSDA, same_channels, 1, False, False),
-    "CAFM": Registered(CAFM, same_channels, 1, False, False),
-    "MSFN": Registered(MSFN, same_channels, 1, False, False),
-    "ODConv": Registered(ODConv, scaled_channels, 2, False, False),
-    "DynamicConv": Registered(DynamicConv, scaled_channels, 2, False, False),
-    "C2fDynamic": Registered(C2fDynamic, scaled_channels, 3, True, False),
-    "DySnakeConv": Registered(DySnakeConv, scaled_channels, 2, False, False),
-    "C2fSnake": Registered(C2fSnake, scaled_channels, 3, True, False),
+    "FocalModulation": Registered(FocalModulation, same_channels),
+    "C2Focal": Registered(C2Focal, same_channels, repeats=True),
+    "FocalEmbed": Registered(FocalEmbed, given_channels),
+    "FocalStage": Registered(FocalStage, same_channels),
+    "FocalNorm": Registered(FocalNorm, same_channels),
+    "EMA": Registered(EMA, same_channels),
+    "MSDA": Registered(MSDA, same_channels),
+    "CAFM": Registered(CAFM, same_channels),
+    "MSFN": Registered(MSFN, same_channels),
+    "ODConv": Registered(ODConv, scaled_channels),
+    "DynamicConv": Registered(DynamicConv, scaled_channels),
+    "C2fDynamic": Registered(C2fDynamic, scaled_channels, repeats=True),
+    "DySnakeConv": Registered(DySnakeConv, scaled_channels),
+    "C2fSnake": Registered(C2fSnake, scaled_channels, repeats=True),
 }
 _modules = dict(_built_in)
 _lock = threading.Lock()
@@ -216,9 +223,8 @@ def register(
         raise ConfigError(f'{where}: repeats=True goes with channels="scaled", whose constructor is (c1, c2, n, *args)')
     if not row_name.isidentifier():
         raise ConfigError(f"{where}: name={row_name!r}: write a name of letters, digits and underscores")
-    leading_arguments = _LEADING_ARGUMENTS.get(rule, 0) + repeats
-    _check_constructor(cls, where, leading_arguments)
-    entry = Registered(cls, rule, leading_arguments, repeats, override)
+    entry = Registered(cls, rule, repeats, override)
+    _check_constructor(cls, where, entry.leading_arguments)
     with _lock:
         _check_name(row_name, entry, where)
         _modules[row_name] = entry

@@ -6,6 +6,8 @@ import linecache
 import traceback
 from pathlib import Path
 
+from yolo_focal.errors import one_line
+
 _PACKAGE = str(Path(__file__).resolve().parents[1])
 
 
@@ -17,7 +19,7 @@ def describe_error(error: BaseException, file: str | None = None) -> str:
         file: The file whose last line in the traceback is named; by default the last line outside this package and the
             import system.
     """
-    message = " ".join(str(error).split())
+    message = one_line(error)
     described = f"{type(error).__name__}: {message}" if message else type(error).__name__
     if isinstance(error, SyntaxError) and error.filename and error.lineno:
         return f"{type(error).__name__}: {error.msg} ({_place(error.filename, error.lineno)})"

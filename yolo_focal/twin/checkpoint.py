@@ -14,11 +14,11 @@ from ultralytics.utils import LOGGER
 
 from yolo_focal.errors import ConfigError
 from yolo_focal.files import whole
-from yolo_focal.hook import checkpoints
+from yolo_focal.hook import checkpoints, configs
 from yolo_focal.images import find as find_images
 from yolo_focal.images import readable
 from yolo_focal.twin import modules, warm
-from yolo_focal.twin.config import FOCAL
+from yolo_focal.twin.config import FOCAL, check_is_free
 from yolo_focal.twin.evaluation import Evaluation
 from yolo_focal.twin.graft import graft
 
@@ -54,8 +54,7 @@ def derive_checkpoint(
     Raises:
         ConfigError: There is no such checkpoint or module, no module to replace, no image to fit to, or `save` exists.
     """
-    if save.exists():
-        raise ConfigError(f"{save}: there is another file of that name; write save= with a new one")
+    check_is_free(save)
     if images and (after or module != FOCAL):
         change = f"with={module}" if module != FOCAL else f"after={after}"
         raise ConfigError(
@@ -71,7 +70,7 @@ def derive_checkpoint(
     for change in [*grafted.changes, *grafted.weights]:
         LOGGER.info(change)
     if grafted.layers:
-        files = _choose(files, images, yolo.model.yaml.get("channels", 3), model)
+        files = _choose(files, images, configs.input_channels(yolo.model.yaml), model)
     with tempfile.TemporaryDirectory(prefix="yolo-focal-") as folder:
         evaluation = Evaluation(yolo, model, data, Path(folder)) if data else None
         curve = []

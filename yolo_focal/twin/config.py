@@ -200,14 +200,23 @@ def save(text: str, path: Path) -> bool:
         ConfigError: The file exists with another text.
     """
     data = text.encode("utf-8")
-    if path.exists():
-        if path.is_file() and path.read_bytes() == data:
-            return False
-        raise ConfigError(f"{path}: there is another file of that name; write save= with a new one")
+    if path.is_file() and path.read_bytes() == data:
+        return False
+    check_is_free(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole(path) as unfinished:
         unfinished.write_bytes(data)
     return True
+
+
+def check_is_free(save: Path) -> None:
+    """Check that there is no file of a name yet.
+
+    Raises:
+        ConfigError: There is one.
+    """
+    if save.exists():
+        raise ConfigError(f"{save}: there is another file of that name; write save= with a new one")
 
 
 def _edited(text: str, original: dict[str, Any], parsed: ParsedTwin, new: tuple[str, str], chosen: str) -> str:

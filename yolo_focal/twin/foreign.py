@@ -15,12 +15,13 @@ from torch import Tensor
 from ultralytics import YOLO
 from ultralytics.utils import LOGGER
 
-from yolo_focal.errors import ConfigError
+from yolo_focal.errors import ConfigError, one_line
 from yolo_focal.files import whole
 from yolo_focal.focal import FocalEmbed, FocalNorm, FocalStage
 from yolo_focal.focal import weights as published
 from yolo_focal.hook import configs
 from yolo_focal.hook.heads import Classifier
+from yolo_focal.twin.config import check_is_free
 
 _SUFFIXES = (".pth", ".pt", ".bin", ".safetensors")
 
@@ -37,8 +38,7 @@ def derive_weights(model: str, weights: str, save: Path) -> None:
     Raises:
         ConfigError: There is no such file, it has not the weights of the model's variant, or `save` exists.
     """
-    if save.exists():
-        raise ConfigError(f"{save}: there is another file of that name; write save= with a new one")
+    check_is_free(save)
     configs.model(model)  # for its message
     yolo = YOLO(model, verbose=False)
     network = yolo.model
@@ -133,7 +133,7 @@ def _from_pickle(file: Path, weights: str) -> Any:
     try:
         return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # pickle, zipfile and torch raise many kinds
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)[:200]
         raise ConfigError(
             f"weights={weights}: it cannot be read as tensors alone, without running code of the file: {reason}"
         ) from error

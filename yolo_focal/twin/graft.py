@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from yolo_focal.focal import FocalModulation
+from yolo_focal.hook import configs
 from yolo_focal.twin import layers
 from yolo_focal.twin.config import FOCAL, parsed_twin
 from yolo_focal.twin.rows import Positions
@@ -64,7 +65,7 @@ def graft(
     config, positions, changes = parsed_twin(original.yaml, file, replace, after, module, arguments)
     layers.check_shapes(original, positions.replaced, layers.old(file, replace, module))
     layers.check_new(config, positions.new, file, module)
-    channels = config.get("channels", config.get("ch", 3))
+    channels = configs.input_channels(config)
     untrained = type(original)(config, ch=channels, verbose=False).to(next(original.parameters()).device).eval()
 
     twin = copy.deepcopy(original)
@@ -117,7 +118,7 @@ def _compare(twin: Any, original: Any, positions: Positions, taken: dict[int, bo
         end = "computes what the original does" if is_same else "must be trained before it is used"
         lines.append(f"row {layer.i} {start} and {computes}, so the twin {end}")
 
-    channels = twin.yaml.get("channels", twin.yaml.get("ch", 3))
+    channels = configs.input_channels(twin.yaml)
     parameter = next(twin.parameters())
     image = torch.rand(1, channels, layers.SIDE, layers.SIDE, generator=torch.Generator().manual_seed(0)).to(parameter)
     layers.observe(twin, positions.new, [image], compare)

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from ultralytics.nn.tasks import BaseModel, guess_model_scale, parse_model
 
-from yolo_focal.errors import ConfigError
-from yolo_focal.hook import registry
+from yolo_focal.errors import ConfigError, one_line
+from yolo_focal.hook import configs, registry
 
 SIDE = 256  # of the image that shapes are checked with, as Ultralytics computes strides; a multiple of every stride
 
@@ -73,7 +73,7 @@ def check_shapes(network: Any, indices: list[int], refusal: Refusal) -> None:
         if before is None or before != after:
             raise ConfigError(refusal(layer.i, f"{_shape(output)} of {_shape(inputs[0])}"))
 
-    channels = network.yaml.get("channels", network.yaml.get("ch", 3))
+    channels = configs.input_channels(network.yaml)
     dtype = next(network.parameters()).dtype
     observe(network, indices, [torch.zeros(1, channels, SIDE, SIDE, dtype=dtype)], check)
 
@@ -140,13 +140,13 @@ def check_config(
     network = BaseModel()
     network.yaml = {"yaml_file": file, **config, "backbone": rows, "head": [], "scale": scale}
     try:
-        channels = network.yaml.get("channels", network.yaml.get("ch", 3))
+        channels = configs.input_channels(network.yaml)
         network.model, network.save = parse_model(network.yaml, ch=channels, verbose=False)
         check_shapes(network.eval(), indices, refusal or old(file, module))
     except ConfigError:
         raise
     except Exception as error:  # whatever a module of the user's own raises
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise ConfigError(
             f"{file}: what {module} returns is not known, as the rows up to {max(indices)} do not run: "
             f"{type(error).__name__}: {reason}"

@@ -13,7 +13,7 @@ from ultralytics.utils.files import increment_path
 from yolo_focal import images
 from yolo_focal.errors import ConfigError
 from yolo_focal.focal import FocalModulation
-from yolo_focal.hook import checkpoints
+from yolo_focal.hook import checkpoints, configs
 from yolo_focal.visualization import heatmaps, maps
 
 
@@ -93,7 +93,7 @@ def _load(model: Any) -> tuple[Any, str]:
         raise ConfigError(f"model={type(model).__name__}: write a checkpoint's path or an ultralytics.YOLO of one")
     else:
         model_name = str(model.overrides.get("model", type(model).__name__))
-    channels = model.model.yaml.get("channels", model.model.yaml.get("ch", 3))
+    channels = configs.input_channels(model.model.yaml)
     if channels != 3:
         raise ConfigError(f"model={model_name}: it takes {channels} channels, and only RGB images are drawn on")
     return model, model_name
