@@ -84,6 +84,39 @@ def test_what_a_run_takes_of_a_cluster(
 
 
 @pytest.mark.parametrize(
+    ("nodes", "gpus_per_run", "threads", "room"),
+    [
+        ([Node(16, 2)], 2, 8, 1),
+        ([Node(16, 8)], 2, 2, 4),
+        ([Node(16, 8)], 4, 2, 2),
+        ([Node(16, 8)], 8, 2, 1),
+        ([Node(16, 3), Node(32, 1)], 2, 8, 1),  # a GPU is left over on each
+        ([Node(2, 4)], 2, 1, 1),  # fewer CPUs than GPUs
+    ],
+)
+def test_what_a_run_of_several_gpus_takes_of_a_cluster(
+    nodes: list[Node], gpus_per_run: int, threads: int, room: int
+) -> None:
+    share = Share.of(None, 1, nodes, gpus_per_run)
+    assert (share.gpus, share.processes) == (gpus_per_run, gpus_per_run)
+    assert share.threads(nodes, None, 1) == threads
+    assert share.room(nodes, threads) == room
+
+
+def test_a_cluster_without_as_many_gpus_as_a_run_takes() -> None:
+    nodes = [Node(4, 1), Node(4, 2)]
+    for device, asked in ((None, ""), (0, ""), ("cpu", "device=cpu and ")):
+        with pytest.raises(ConfigError) as caught:
+            Share.of(device, 1, nodes, 3)
+        assert str(caught.value) == (
+            f"{asked}gpus_per_run=3: no node of the cluster has as many GPUs for a run (4 CPUs, 1 GPUs; 4 CPUs, 2 "
+            "GPUs); leave gpus_per_run= out, or add a node that has"
+        )
+    with pytest.raises(ConfigError, match="engine=ray: a run needs 8 CPUs and 2 GPUs, and no node of the cluster has"):
+        Share.of(None, 1, nodes, 2).room(nodes, 4)
+
+
+@pytest.mark.parametrize(
     ("nodes", "device", "threads", "message"),
     [
         ([Node(4, 0)], 0, 1, "device=0: no node of the cluster has a GPU (4 CPUs, 0 GPUs); write device=cpu"),
@@ -364,6 +397,50 @@ def test_a_lost_node_and_nodes_that_share_no_folder(small: tuple[tuple[str, ...]
     logs = [file.read_text(encoding="utf-8") for file in folder.glob("*/*/log.txt")]
     assert len(logs) == 4 and all(str(Path.cwd() / "runs") not in log for log in logs)  # trained elsewhere
     assert went_on(folder) == 1
+
+
+@pytest.mark.slow
+@needs_ray
+def test_checkpoints_in_a_bucket(small: tuple[tuple[str, ...], list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both nodes are lost when their runs have checkpoints there, and another one is waited for."""
+    pytest.importorskip("moto")
+    from moto.server import ThreadedMotoServer
+    from pyarrow import fs
+
+    command, expected = small
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "of-a-test")
+    server = ThreadedMotoServer(port=0)
+    server.start()
+    try:
+        _, port = server.get_host_and_port()
+        uri = (
+            f"s3://runs/kept?region=us-east-1&scheme=http&endpoint_override=127.0.0.1:{port}&allow_bucket_creation=true"
+        )
+        bucket, _ = fs.FileSystem.from_uri(uri)
+        bucket.create_dir("runs")
+
+        def manifests() -> list[str]:
+            found = bucket.get_file_info(fs.FileSelector("runs", recursive=True, allow_not_found=True))
+            return [info.path for info in found if info.base_name == "manifest.json"]
+
+        with a_cluster(*2 * [{"num_cpus": CPUS, "num_gpus": 0}]) as (cluster, nodes):
+            process = start(*command, "name=there", "engine=ray", f"address={cluster.address}", f"storage={uri}")
+            until(process, lambda: len({path.split("/")[-3] for path in manifests()}) >= 2)
+            for node in nodes:
+                cluster.remove_node(node, allow_graceful=False)
+            assert process.stdout is not None
+            lack = f"engine=ray: a run needs {CPUS} CPUs, and no node of the cluster has as much (0 CPUs, 0 GPUs); "
+            rest = ". Waiting for one; Ctrl-C ends the comparison, and the same command goes on\n"
+            assert any(lack in line and line.endswith(rest) for line in process.stdout)
+            cluster.add_node(num_cpus=CPUS, num_gpus=0)
+            out = process.communicate()[0]
+        assert process.returncode == 0, out[-3000:]
+        assert steady(Path("runs/compare/there")) == expected
+        assert went_on(Path("runs/compare/there")) == 2
+        assert manifests() == []
+    finally:
+        server.stop()
 
 
 @pytest.mark.slow

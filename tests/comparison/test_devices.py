@@ -12,7 +12,7 @@ import pytest
 
 from yolo_focal import ConfigError
 from yolo_focal.comparison import engines
-from yolo_focal.comparison.devices import Slot, numbers, slots
+from yolo_focal.comparison.devices import Slot, numbers, on_this_machine, slots
 from yolo_focal.comparison.job import Job, process_environment
 from yolo_focal.comparison.schedule import Schedule
 from yolo_focal.comparison.task import Task
@@ -44,6 +44,65 @@ def test_the_places_for_runs(
     device: Any, parallel: int | None, per_device: int, visible: str | None, given: list[Slot]
 ) -> None:
     assert slots(device, parallel, per_device, visible) == given
+
+
+@pytest.mark.parametrize(
+    ("device", "parallel", "gpus_per_run", "visible", "given"),
+    [
+        ("0,1", None, 2, None, [Slot("0,1", "0,1", "GPUs 0, 1")]),
+        ("0,1,2,3", None, 2, None, [Slot("0,1", "0,1", "GPUs 0, 1"), Slot("0,1", "2,3", "GPUs 2, 3")]),
+        ("0,1,2,3", 1, 2, None, [Slot("0,1", "0,1", "GPUs 0, 1")]),
+        (
+            list(range(8)),
+            None,
+            4,
+            None,
+            [Slot("0,1,2,3", f"{a},{a + 1},{a + 2},{a + 3}", f"GPUs {a}, {a + 1}, {a + 2}, {a + 3}") for a in (0, 4)],
+        ),
+        ("1,0", None, 2, "4,6", [Slot("0,1", "6,4", "GPUs 1, 0")]),
+    ],
+)
+def test_the_places_for_runs_of_several_gpus(
+    device: Any, parallel: int | None, gpus_per_run: int, visible: str | None, given: list[Slot]
+) -> None:
+    assert slots(device, parallel, 1, visible, gpus_per_run) == given
+
+
+@pytest.mark.parametrize(
+    ("device", "parallel", "message"),
+    [
+        (
+            "0,1,2",
+            None,
+            "device=0,1,2: it names 3 GPUs, and each run takes gpus_per_run=2; write 2 or 4, such as device=0,1",
+        ),
+        (None, None, "device=: it names 0 GPUs, and each run takes gpus_per_run=2; write 2 or 4, such as device=0,1"),
+        (
+            "cpu",
+            None,
+            "device=cpu: it names 0 GPUs, and each run takes gpus_per_run=2; write 2 or 4, such as device=0,1",
+        ),
+        (
+            "0,1",
+            2,
+            "parallel=2: device=0,1 and gpus_per_run=2 have room for 1 runs at once; write parallel=1, or leave it out",
+        ),
+    ],
+)
+def test_devices_that_do_not_come_to_whole_runs(device: Any, parallel: int | None, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        slots(device, parallel, 1, None, 2)
+    assert str(caught.value) == message
+
+
+def test_the_cpus_are_shared_among_all_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 33)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    devices = {1: "0", 2: "0,1", 4: "0,1,2,3", 8: "0,1,2,3,4,5,6,7"}
+    threads = {count: on_this_machine(device, None, 1, 1).threads for count, device in devices.items()}
+    assert threads == {1: 32, 2: 16, 4: 8, 8: 4}
+    assert on_this_machine(devices[4], None, 2, 1).threads == 4
+    assert [on_this_machine(devices[8], None, 1, count).threads for count in (2, 4, 8)] == [4, 4, 4]
 
 
 @pytest.mark.parametrize(
@@ -79,6 +138,7 @@ def a_task(**other: Any) -> Task:
 def test_a_process_sees_its_own_gpu_and_waits_passively() -> None:
     common = {"OMP_NUM_THREADS": "3", "MKL_NUM_THREADS": "3", "OMP_WAIT_POLICY": "passive"}
     assert process_environment(a_task(), gpu(2)) == {**common, "CUDA_VISIBLE_DEVICES": "2"}
+    assert process_environment(a_task(), slots("2,3", None, 1, None, 2)[0]) == {**common, "CUDA_VISIBLE_DEVICES": "2,3"}
     assert process_environment(a_task(), Slot("cpu", None, "cpu")) == common
 
 

@@ -217,10 +217,14 @@ def refusal(**given: Any) -> str:
         ({"parallel": 1.5}, "parallel=1.5: write an integer of at least 1, such as parallel=5"),
         ({"per_device": 0}, "per_device=0: write an integer of at least 1, such as per_device=5"),
         ({"device": "0,0"}, "device=0,0: it names a GPU twice; write per_device=2 for two runs at once on each"),
+        ({"gpus_per_run": 0}, "gpus_per_run=0: write an integer of at least 1, such as gpus_per_run=5"),
         (
-            {"gpus_per_run": 2},
-            "gpus_per_run=2: each run is trained on one GPU, because its snapshots and validations are kept by one "
-            "process and Ultralytics starts one for each GPU; leave it out: device=0,1 trains two runs side by side",
+            {"gpus_per_run": 2, "per_device": 2, "device": "0,1"},
+            "per_device= and gpus_per_run=: write one of them; a run of several GPUs has them for itself",
+        ),
+        (
+            {"gpus_per_run": 2, "device": "0,1", "batch": 7},
+            "batch=7: gpus_per_run=2 GPUs share each batch; write a multiple of it",
         ),
         ({"split": "train"}, "split=train: write split=test or split=val"),
         ({"split": "test"}, "split=test: shapes.yaml has no test images; add test: to it, or leave split= out"),
@@ -293,6 +297,7 @@ class Twice(nn.Identity):
         ({"imgsz": 320}, "imgsz=640, and now it is 320"),
         ({"names": ("own.yaml", "yolov8n.yaml")}, "models=yolov8n.yaml,own.yaml, and now it is own.yaml,yolov8n.yaml"),
         ({"folds": 3}, "folds=0, and now it is 3"),
+        ({"gpus_per_run": 2, "device": "0,1"}, "gpus_per_run=1, and now it is 2"),
         ({"pretrained": False}, "pretrained=the file as it was, and now it is another one"),
         ({"workers": 3}, "workers={workers}, and now it is 3"),
         ({"cfg": "other.yaml"}, "mosaic=1.0, and now it is 0.0"),

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from support import YOLO, run
+from support import COMMAND, YOLO, run
 
 from yolo_focal import FocalModulation, shapes
 from yolo_focal.twin.checkpoint import derive_checkpoint
@@ -29,6 +29,16 @@ def test_two_processes_on_one_device_average_their_gradients(slow_device: str, t
     whole(worker.batch(slow_device)).square().mean().backward()
     for gradient, parameter in zip(torch.load(tmp_path / "gradients.pt"), whole.parameters()):
         torch.testing.assert_close(gradient, parameter.grad.cpu(), rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.usefixtures("cuda")
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="there are no two CUDA devices")
+def test_runs_of_two_gpus_are_compared(tmp_path: Path) -> None:
+    models = "models=yolov8n.yaml,yolov8n-focal.yaml"
+    given = ("data=shapes.yaml", "seeds=1", "imgsz=64", "epochs=2", "fraction=0.1", "plots=False", "device=0,1")
+    out = run(COMMAND, "compare", models, *given, "gpus_per_run=2", cwd=tmp_path, YOLO_OFFLINE="1").stdout
+    assert "2 runs of 2 epochs to go, 1 at a time on GPUs 0, 1" in out
+    assert "runs failed" not in out
 
 
 @pytest.mark.usefixtures("cuda")

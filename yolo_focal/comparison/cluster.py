@@ -21,6 +21,7 @@ from typing import Any
 import ray
 from ray import tune
 
+from yolo_focal.comparison import devices
 from yolo_focal.comparison.devices import Places, Slot, cores
 from yolo_focal.comparison.job import Job, Poll
 from yolo_focal.comparison.resources import Node, Share
@@ -56,7 +57,7 @@ class Cluster:
         if self._started:
             ray.shutdown()
 
-    def places(self, device: Any, parallel: int | None, per_device: int) -> Places:
+    def places(self, device: Any, parallel: int | None, per_device: int, gpus_per_run: int) -> Places:
         """Return the places that the cluster has for runs.
 
         Raises:
@@ -64,8 +65,11 @@ class Cluster:
         """
         self._connect()
         nodes = _nodes()
-        self._share = Share.of(device, per_device, nodes)
-        slot = Slot("0", None, "a GPU of the cluster") if self._share.gpus else Slot("cpu", None, "CPUs of the cluster")
+        self._share = Share.of(device, per_device, nodes, gpus_per_run)
+        slot = Slot("cpu", None, "CPUs of the cluster")
+        if self._share.gpus:
+            what = "a GPU" if gpus_per_run == 1 else f"{gpus_per_run} GPUs"
+            slot = Slot(devices.first_of(gpus_per_run), None, f"{what} of the cluster")
         return Places(
             self._share.threads(nodes, parallel, per_device),
             lambda threads: [slot] * min(self._share.room(nodes, threads), parallel or sys.maxsize),
@@ -87,9 +91,11 @@ class Cluster:
         by_key = {f"{job.model}-{job.folder.name}-{job.task.identity}": job for job in jobs}
         trials = {key: _trial(job) for key, job in by_key.items()}
         environment = {key: value for key, value in os.environ.items() if key.startswith(_FORWARDED)}
-        shared = Shared(_files(jobs), str(Path.cwd()), environment, storage, bool(self._share.gpus))
-        watch = Watch(by_key, poll)
-        resources = {"cpu": jobs[0].task.threads, **({"gpu": self._share.gpus} if self._share.gpus else {})}
+        device = devices.first_of(self._share.processes) if self._share.gpus else "cpu"
+        shared = Shared(_files(jobs), str(Path.cwd()), environment, storage, device)
+        watch = Watch(by_key, poll, lambda: self._lack(jobs[0].task.threads))
+        cpus = jobs[0].task.threads * self._share.processes
+        resources = {"cpu": cpus, **({"gpu": self._share.gpus} if self._share.gpus else {})}
         tuner = tune.Tuner(
             tune.with_resources(tune.with_parameters(train, trials=trials, shared=shared), resources),
             param_space={"run": tune.grid_search(list(by_key))},
@@ -112,6 +118,14 @@ class Cluster:
             watch.note_error(results[index])
         if all(result_of(job.folder, job.task.identity) for job in jobs):
             storage.remove()
+
+    def _lack(self, threads: int) -> str | None:
+        """Return why no node has room for a run; None if one has."""
+        try:
+            self._share.room(_nodes(), threads)
+        except ConfigError as error:
+            return str(error)
+        return None
 
     def _connect(self) -> None:
         if ray.is_initialized():

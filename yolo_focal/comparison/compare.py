@@ -29,6 +29,7 @@ def compare(
     snapshot_every: int = 1,
     lang: str = "en",
     per_device: int = 1,
+    gpus_per_run: int = 1,
     budget: str | None = None,
     engine: str = "local",
     address: str | None = None,
@@ -62,6 +63,8 @@ def compare(
         snapshot_every: Epochs from one snapshot of a run to the next.
         lang: Language of the report, "en" or "zh".
         per_device: Number of runs side by side on each of the GPUs that `device` names.
+        gpus_per_run: Number of GPUs that share each batch of a run, for models that one GPU has no room for. Runs side
+            by side on one GPU each take less time.
         budget: What all runs together may take, such as "12h", "90min" or "500epochs". If it does not pay for all
             models with all seeds, short trainings with a seed of their own choose those that it is spent on, by
             successive halving; the first model is never dropped.
@@ -97,7 +100,19 @@ def compare(
     from yolo_focal.comparison.conduct import conduct
     from yolo_focal.comparison.plan import Options
 
-    options = Options(seeds, parallel, folds, split, margin, all_pairs, snapshot_every, lang, per_device, budget)
+    options = Options(
+        seeds,
+        parallel,
+        folds,
+        split,
+        margin,
+        all_pairs,
+        snapshot_every,
+        lang,
+        per_device,
+        budget,
+        gpus_per_run=gpus_per_run,
+    )
     threads = torch.get_num_threads()
     try:
         return conduct(data, models, name, options, engine == "ray", address, storage, arguments)

@@ -26,7 +26,7 @@ class Places(NamedTuple):
     """The places that there are for runs.
 
     Attributes:
-        threads: CPU threads for each of them, if the comparison begins now.
+        threads: CPU threads for each process of a run, if the comparison begins now.
         slots: Returns them, given the threads that the comparison was begun with.
     """
 
@@ -34,14 +34,15 @@ class Places(NamedTuple):
     slots: Callable[[int], list[Slot]]
 
 
-def on_this_machine(device: Any, parallel: int | None, per_device: int) -> Places:
+def on_this_machine(device: Any, parallel: int | None, per_device: int, gpus_per_run: int) -> Places:
     """Return the places that this machine has, which share its CPUs; see `slots`.
 
     Raises:
-        ConfigError: A GPU is named twice or not there, or there are more runs at once than places.
+        ConfigError: A GPU is named twice or not there, there are more runs at once than places, or the GPUs do not
+            come to a whole number of runs.
     """
-    places = slots(device, parallel, per_device, os.environ.get("CUDA_VISIBLE_DEVICES"))
-    return Places(max(1, cores() // len(places)), lambda _: places)
+    places = slots(device, parallel, per_device, os.environ.get("CUDA_VISIBLE_DEVICES"), gpus_per_run)
+    return Places(max(1, cores() // (len(places) * gpus_per_run)), lambda _: places)
 
 
 def cores() -> int:
@@ -55,19 +56,31 @@ def numbers(device: Any) -> list[int]:
     return [int(part) for part in parts] if all(part.isdigit() for part in parts) else []
 
 
-def slots(device: Any, parallel: int | None, per_device: int, visible: str | None) -> list[Slot]:
+def first_of(count: int) -> str:
+    """Return Ultralytics' `device` for the first GPUs that a process sees, such as "0,1" for 2."""
+    return ",".join(map(str, range(count)))
+
+
+def slots(device: Any, parallel: int | None, per_device: int, visible: str | None, gpus_per_run: int = 1) -> list[Slot]:
     """Return the places for runs; those of different GPUs come in turns.
 
     Args:
-        device: Ultralytics' `device`; several GPUs' numbers give each run one of them.
+        device: Ultralytics' `device`; several GPUs' numbers give each run `gpus_per_run` of them.
         parallel: The number of runs at once; as many as fit if None, and one at once where no GPU is named.
         per_device: Number of runs at once on each GPU.
         visible: This process's own `CUDA_VISIBLE_DEVICES`, which the numbers count in; None if it has none.
+        gpus_per_run: Number of GPUs that a run's batches are shared among.
 
     Raises:
-        ConfigError: A GPU is named twice or not there, or there are more runs at once than places.
+        ConfigError: A GPU is named twice or not there, there are more runs at once than places, or the GPUs do not
+            come to a whole number of runs.
     """
     gpus = numbers(device)
+    if len(gpus) % gpus_per_run or (gpus_per_run > 1 and not gpus):
+        raise ConfigError(
+            f"device={_text(device)}: it names {len(gpus)} GPUs, and each run takes gpus_per_run={gpus_per_run}; "
+            f"write {gpus_per_run} or {2 * gpus_per_run}, such as device={first_of(gpus_per_run)}"
+        )
     if not gpus:
         text = _text(device)
         if "," in text or text == "-1":
@@ -81,8 +94,22 @@ def slots(device: Any, parallel: int | None, per_device: int, visible: str | Non
             f"device={device}: CUDA_VISIBLE_DEVICES={visible} leaves {len(names)}, whose numbers are 0 to "
             f"{len(names) - 1}"
         )
-    places = [Slot("0", names[gpu] if names else str(gpu), f"GPU {gpu}") for _ in range(per_device) for gpu in gpus]
+    groups = [gpus[first : first + gpus_per_run] for first in range(0, len(gpus), gpus_per_run)]
+    places = [
+        Slot(
+            first_of(gpus_per_run),
+            ",".join(names[gpu] if names else str(gpu) for gpu in group),
+            f"GPU{'s' if gpus_per_run > 1 else ''} {', '.join(map(str, group))}",
+        )
+        for _ in range(per_device)
+        for group in groups
+    ]
     if parallel is not None and parallel > len(places):
+        if gpus_per_run > 1:
+            raise ConfigError(
+                f"parallel={parallel}: device={device} and gpus_per_run={gpus_per_run} have room for {len(places)} "
+                f"runs at once; write parallel={len(places)}, or leave it out"
+            )
         raise ConfigError(
             f"parallel={parallel}: device={device} and per_device={per_device} have room for {len(places)} runs at "
             f"once; write per_device={-(-parallel // len(gpus))} or fewer runs"

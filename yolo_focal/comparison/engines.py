@@ -9,7 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
 from yolo_focal.comparison.devices import Slot
-from yolo_focal.comparison.job import Job, Poll, note_signal, start
+from yolo_focal.comparison.job import Job, Poll, end, note_signal, start
 from yolo_focal.comparison.schedule import Schedule
 from yolo_focal.comparison.task import LOG
 
@@ -54,8 +54,9 @@ def _execute(job: Job, slot: Slot, stop: threading.Event) -> None:
     """Execute a job in a process, which is killed when `stop` is set, and write its output to the run's log file."""
     with (job.folder / LOG).open("ab") as log:
         process = start(job, slot, log, Path.cwd())
-        while process.poll() is None:
-            if stop.wait(0.2):
-                process.kill()
-                process.wait()
+        try:
+            while process.poll() is None and not stop.wait(0.2):
+                pass
+        finally:
+            end(process)
         note_signal(process, log)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any, Callable, NamedTuple
@@ -73,6 +74,24 @@ def start(
         stdout=log,
         stderr=subprocess.STDOUT,
     )
+
+
+def end(process: subprocess.Popen[Any]) -> None:
+    """Kill a process if it has not ended, and let all that it has started end too: their standard input ends."""
+    assert process.stdin is not None
+    process.kill()
+    process.stdin.close()
+    process.wait()
+
+
+def end_with_the_parent() -> None:
+    """Let this process end at once when its standard input does, which is a pipe that the parent holds open."""
+    threading.Thread(target=_exit_at_the_end_of_input, daemon=True).start()
+
+
+def _exit_at_the_end_of_input() -> None:
+    os.read(0, 1)
+    os._exit(1)
 
 
 def note_signal(process: subprocess.Popen[Any], log: IO[bytes]) -> None:

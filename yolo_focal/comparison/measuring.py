@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import psutil
 import torch
+from ultralytics.utils import RANK
 
 from yolo_focal.comparison.files import read_json, write_json
 
@@ -91,6 +92,8 @@ class Measured:
             return
         wall, cpu = time.perf_counter() - began[0], time.process_time() - began[1]
         self._epochs[str(trainer.epoch)] = [round(wall, 3), round(cpu, 3), self._order]
+        if RANK > 0:  # of several processes the first one's are kept
+            return
         write_json(self._file, Times(round(self._startup or 0, 2), self._epochs)._asdict())
 
 

@@ -45,6 +45,7 @@ class Options(NamedTuple):
         per_device: Number of runs side by side on each named GPU.
         budget: What all runs together may take, such as "12h"; None for no limit.
         first_seed: The first of the seeds.
+        gpus_per_run: Number of GPUs that a run's batches are shared among.
     """
 
     seeds: int = 5
@@ -58,6 +59,7 @@ class Options(NamedTuple):
     per_device: int = 1
     budget: str | None = None
     first_seed: int = 0
+    gpus_per_run: int = 1
 
     @property
     def runs_of_seed(self) -> int:
@@ -200,7 +202,7 @@ def check(
     models: Sequence[str],
     options: Options,
     arguments: dict[str, Any],
-    find_places: Callable[[Any, int | None, int], Places] = devices.on_this_machine,
+    find_places: Callable[[Any, int | None, int, int], Places] = devices.on_this_machine,
 ) -> Request:
     """Check what is asked for; nothing is written but what Ultralytics downloads.
 
@@ -209,15 +211,19 @@ def check(
         models: Model YAMLs or checkpoints.
         options: What is asked for beside them.
         arguments: The arguments of `yolo train` that the user has given.
-        find_places: Returns the places for runs, given `device`, `parallel` and `per_device`.
+        find_places: Returns the places for runs, given `device`, `parallel`, `per_device` and `gpus_per_run`.
 
     Raises:
         ConfigError: Something that cannot work.
     """
     models = collection.expand(models)
     _check_options(models, options, arguments)
-    places = find_places(arguments.get("device"), options.parallel, options.per_device)
+    places = find_places(arguments.get("device"), options.parallel, options.per_device, options.gpus_per_run)
     every = train_arguments.check(arguments)
+    if every["batch"] % options.gpus_per_run:
+        raise ConfigError(
+            f"batch={every['batch']}: gpus_per_run={options.gpus_per_run} GPUs share each batch; write a multiple of it"
+        )
     found = found_models.find(models)
     for model in found:
         if model.task != found[0].task:
@@ -260,6 +266,8 @@ def begin(folder: Path, request: Request, whole: Path | None = None) -> tuple[Pl
         },
         "pretrained": found_models.digest(weights) if isinstance(weights, str) else weights,
         "folds": options.folds,
+        # Each GPU normalises its own share of a batch. Left out where there is one: older plans have no such entry.
+        **({"gpus_per_run": options.gpus_per_run} if options.gpus_per_run > 1 else {}),
         "versions": {package: version(package) for package in PACKAGES},
     }
     known = read_json(folder / PLAN)
@@ -296,18 +304,15 @@ def _check_options(models: Sequence[str], options: Options, arguments: dict[str,
         raise ConfigError(
             f"models={','.join(map(str, models))}: write two or more, such as models=yolov8n.yaml,yolov8n-focal.yaml"
         )
-    for name, least in (("seeds", 1), ("parallel", 1), ("folds", 0), ("snapshot_every", 1), ("per_device", 1)):
+    least_of = {"seeds": 1, "parallel": 1, "folds": 0, "snapshot_every": 1, "per_device": 1, "gpus_per_run": 1}
+    for name, least in least_of.items():
         value = getattr(options, name)
         if value is None and name == "parallel":
             continue
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise ConfigError(f"{name}={value}: write an integer of at least {least}, such as {name}=5")
-    if "gpus_per_run" in arguments:
-        raise ConfigError(
-            f"gpus_per_run={arguments['gpus_per_run']}: each run is trained on one GPU, because its snapshots and "
-            "validations are kept by one process and Ultralytics starts one for each GPU; leave it out: device=0,1 "
-            "trains two runs side by side"
-        )
+    if options.per_device > 1 and options.gpus_per_run > 1:
+        raise ConfigError("per_device= and gpus_per_run=: write one of them; a run of several GPUs has them for itself")
     if options.split not in {None, "val", "test"}:
         raise ConfigError(f"split={options.split}: write split=test or split=val")
     if options.lang not in LANGUAGES:
@@ -400,6 +405,9 @@ def _changes(known: dict[str, Any], now: dict[str, Any]) -> Iterator[tuple[str, 
         yield "pretrained", "the file as it was", "another one"
     if known["folds"] != now["folds"]:
         yield "folds", known["folds"], now["folds"]
+    gpus = [facts.get("gpus_per_run", 1) for facts in (known, now)]
+    if gpus[0] != gpus[1]:
+        yield "gpus_per_run", *gpus
     for package, before in known["versions"].items():
         if before != now["versions"].get(package):
             yield package, before, now["versions"].get(package)

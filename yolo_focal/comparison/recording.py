@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import distributed
 from ultralytics.utils import ops
 
 from yolo_focal.files import whole
@@ -88,6 +89,8 @@ class Recorder:
         if id(validator) in self._wrapped:  # the trainer validates with one and the same each epoch
             return
         self._wrapped.add(id(validator))
+        if distributed.is_available() and distributed.is_initialized() and hasattr(validator, "gather_stats"):
+            self._gather_parts_before_statistics(validator)
         update = validator.update_metrics
 
         def update_and_record(preds: Any, batch: dict[str, Any]) -> None:
@@ -101,6 +104,22 @@ class Recorder:
             self._parts += _detections(validator, before, copies, batch)
 
         validator.update_metrics = update_and_record
+
+    def _gather_parts_before_statistics(self, validator: Any) -> None:
+        """Give the first of several processes, each of which validates some of the images, what all have recorded.
+
+        In releases without `gather_stats` the first validates all images.
+        """
+        gather_statistics = validator.gather_stats
+
+        def gather() -> None:
+            first = distributed.get_rank() == 0
+            gathered: list[Any] | None = [None] * distributed.get_world_size() if first else None
+            distributed.gather_object(self._parts, gathered)
+            self._parts = [part for parts in gathered or () for part in parts]
+            gather_statistics()
+
+        validator.gather_stats = gather
 
     def _on_val_end(self, validator: Any) -> None:
         if self._parts:

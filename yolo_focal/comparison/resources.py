@@ -18,20 +18,27 @@ class Node(NamedTuple):
 
 
 class Share(NamedTuple):
-    """What each run takes of a node: GPUs, which may be part of one."""
+    """What each run takes of a node: GPUs, which may be part of one, and CPUs for a process on each."""
 
     gpus: float
 
     @classmethod
-    def of(cls, device: Any, per_device: int, nodes: Sequence[Node]) -> Share:
-        """Return what a run takes: a GPU where `device` names some, or where nodes have some and it names nothing.
+    def of(cls, device: Any, per_device: int, nodes: Sequence[Node], gpus_per_run: int = 1) -> Share:
+        """Return what a run takes: GPUs where `device` names some, or where nodes have some and it names nothing.
 
         Raises:
-            ConfigError: `device` is something else, or it names GPUs and no node has any.
+            ConfigError: `device` is something else, or it names GPUs and no node has any or as many as a run takes.
         """
-        has_gpus = any(node.gpus for node in nodes)
+        most = max((node.gpus for node in nodes), default=0)
+        share = float(gpus_per_run) if gpus_per_run > 1 else 1 / per_device
+        if gpus_per_run > 1 and (most < gpus_per_run or str(device) == "cpu"):
+            asked = "device=cpu and " if str(device) == "cpu" else ""
+            raise ConfigError(
+                f"{asked}gpus_per_run={gpus_per_run}: no node of the cluster has as many GPUs for a run "
+                f"({describe(nodes)}); leave gpus_per_run= out, or add a node that has"
+            )
         if device is None or device == "":
-            return cls(1 / per_device if has_gpus else 0.0)
+            return cls(share if most else 0.0)
         if str(device) == "cpu":
             return cls(0.0)
         if not numbers(device):
@@ -39,23 +46,28 @@ class Share(NamedTuple):
                 f"device={device}: with engine=ray write device=0 for a GPU for each run, or device=cpu; Ray chooses "
                 "the node and the GPU"
             )
-        if not has_gpus:
+        if not most:
             raise ConfigError(
                 f"device={device}: no node of the cluster has a GPU ({describe(nodes)}); write device=cpu"
             )
-        return cls(1 / per_device)
+        return cls(share)
+
+    @property
+    def processes(self) -> int:
+        """Number of processes of a run."""
+        return max(1, int(self.gpus))
 
     def threads(self, nodes: Sequence[Node], parallel: int | None, per_device: int) -> int:
-        """Return the CPU threads of a run, so many that every node that may take runs has enough.
+        """Return the CPU threads of a run's process, so many that every node that may take runs has enough.
 
         A node takes as many runs as its GPUs have room for; without GPUs `per_device`, or with `parallel` as many as
         come to it.
         """
-        able = [node for node in nodes if node.cpus and (node.gpus or not self.gpus)]
+        able = [node for node in nodes if node.cpus and (not self.gpus or _fit(node.gpus, self.gpus))]
         if not able:
             return 1
         if self.gpus:
-            return max(1, min(node.cpus // _fit(node.gpus, self.gpus) for node in able))
+            return max(1, min(node.cpus // (_fit(node.gpus, self.gpus) * self.processes) for node in able))
         each = per_device if parallel is None else math.ceil(parallel / len(able))
         return max(1, min(node.cpus for node in able) // each)
 
@@ -65,12 +77,14 @@ class Share(NamedTuple):
         Raises:
             ConfigError: No node has room for a single one.
         """
-        by_cpus = [node.cpus // threads for node in nodes]
+        cpus = threads * self.processes
+        by_cpus = [node.cpus // cpus for node in nodes]
         by_gpus = [_fit(node.gpus, self.gpus) for node in nodes] if self.gpus else by_cpus
         fitting = sum(map(min, by_cpus, by_gpus))
         if fitting:
             return fitting
-        needed = f"{threads} CPUs{' and a GPU' if self.gpus else ''}"
+        gpus = f" and {self.processes} GPUs" if self.processes > 1 else " and a GPU" if self.gpus else ""
+        needed = f"{cpus} CPUs{gpus}"
         raise ConfigError(
             f"engine=ray: a run needs {needed}, and no node of the cluster has as much ({describe(nodes)}); add a "
             "node that has, or write name= with another name, for which the number of CPUs is chosen anew"
@@ -78,8 +92,8 @@ class Share(NamedTuple):
 
 
 def _fit(gpus: int, share: float) -> int:
-    """Return how many runs' shares GPUs have room for; Ray counts in ten thousandths."""
-    return gpus * round(1 / share)
+    """Return how many runs' shares a node's GPUs have room for; Ray counts in ten thousandths."""
+    return gpus // int(share) if share > 1 else gpus * round(1 / share)
 
 
 def describe(nodes: Sequence[Node]) -> str:

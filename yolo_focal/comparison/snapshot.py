@@ -8,6 +8,9 @@ images, the random numbers and the accumulated gradients begin anew. Through the
 - A run that finds such a folder starts as it did at first and then takes over what is in there.
 
 On a CPU the result is equal bit by bit. On a GPU it is as equal as two runs of the same training are.
+
+Of several processes that share each batch the first writes the snapshots and all take them over: what they hold differs
+in nothing but the running statistics of batch norms, of which Ultralytics keeps and validates the first one's.
 """
 
 from __future__ import annotations
@@ -21,7 +24,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from ultralytics.utils import LOGGER
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data.distributed import DistributedSampler
+from ultralytics.utils import LOGGER, RANK
 
 from yolo_focal.comparison.files import names_in_manifest, write_manifest
 from yolo_focal.comparison.stepping import Stepping
@@ -64,7 +69,8 @@ class Snapshots:
         for path in reversed(complete_snapshots(self._folder)):
             if _is_whole(path):
                 return path
-            shutil.rmtree(path)
+            if RANK < 1:
+                shutil.rmtree(path)
         return None
 
     def _on_train_start(self, trainer: Any) -> None:
@@ -73,7 +79,7 @@ class Snapshots:
         if place is None:
             return
         state = torch.load(place / _STATE, map_location=trainer.device, weights_only=True)
-        for name in _FILES:
+        for name in _FILES if RANK < 1 else ():
             (trainer.save_dir / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(place / Path(name).name, trainer.save_dir / name)
         trainer.model.load_state_dict(state["model"])
@@ -87,9 +93,10 @@ class Snapshots:
         trainer.start_epoch = state["epoch"] + 1
         trainer.scheduler.last_epoch = state["epoch"]  # as Ultralytics' own resume sets it
         if state["criterion"] is not None:  # a loss whose weights depend on the epoch
-            trainer.model.criterion = trainer.model.init_criterion()
-            trainer.model.criterion.updates = state["criterion"] - 1
-            trainer.model.criterion.update()
+            network = _network(trainer)
+            network.criterion = network.init_criterion()
+            network.criterion.updates = state["criterion"] - 1
+            network.criterion.update()
         self._steps.restore(state["steps"])
         self._gradients = state["gradients"]
         LOGGER.info(f"Going on after epoch {state['epoch'] + 1} with what its snapshot holds")
@@ -98,7 +105,8 @@ class Snapshots:
         retries = getattr(trainer, "nan_recovery_attempts", 0) or getattr(trainer, "_oom_retries", 0)
         if retries and not self._off:  # the trainer went back to a state of its own
             self._off = True
-            self.remove()
+            if RANK < 1:
+                self.remove()
         if self._gradients is not None:  # the trainer has just cleared them
             for parameter, gradient in zip(trainer.model.parameters(), self._gradients):
                 parameter.grad = gradient
@@ -111,9 +119,9 @@ class Snapshots:
         if self._off or trainer.stop or self._ended == trainer.epoch:
             return
         self._ended = trainer.epoch
-        if (trainer.epoch + 1) % self._every:
+        if RANK > 0 or (trainer.epoch + 1) % self._every:
             return
-        criterion = getattr(trainer.model, "criterion", None)
+        criterion = getattr(_network(trainer), "criterion", None)
         state = {
             "model": trainer.model.state_dict(),
             "ema": trainer.ema.ema.state_dict(),
@@ -170,9 +178,19 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
+def _network(trainer: Any) -> Any:
+    """Return the trained network without what shares its batches among processes."""
+    return trainer.model.module if isinstance(trainer.model, DistributedDataParallel) else trainer.model
+
+
 def _seed_epoch(seed: int, epoch: int, *loaders: Any) -> None:
     """Make an epoch's data depend on the seed and the epoch alone, and not on the epochs before it."""
     number = seed * 1_000_003 + epoch
+    for loader in _distinct(loaders):
+        if isinstance(loader.sampler, DistributedSampler):  # in the same order for all processes, which take turns
+            loader.sampler.seed = seed * 1_000_003
+            loader.sampler.set_epoch(epoch)
+    number += max(RANK, 0) * 982_451_653  # each process augments its own images
     random.seed(number)
     np.random.seed(number % 2**32)
     torch.manual_seed(number)

@@ -35,7 +35,7 @@ class Task(NamedTuple):
         data: The data set.
         seed: Of the training.
         arguments: Everything else that `yolo train` is given.
-        threads: CPU threads.
+        threads: CPU threads of each process.
         last_epochs: Number of epochs at the end whose validations are kept.
         test: Validate the best checkpoint on the test split too.
         snapshot_every: Epochs from one snapshot to the next; 0 for none.

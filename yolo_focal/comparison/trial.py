@@ -18,7 +18,7 @@ from ray import tune
 from yolo_focal.comparison import bundle
 from yolo_focal.comparison.devices import Slot
 from yolo_focal.comparison.files import read_json
-from yolo_focal.comparison.job import Job, note_signal, start
+from yolo_focal.comparison.job import Job, end, note_signal, start
 from yolo_focal.comparison.storage import Storage
 from yolo_focal.comparison.task import LOG, SNAPSHOTS, TIMES, Task, complete_snapshots, training_folder
 
@@ -47,14 +47,14 @@ class Shared(NamedTuple):
         folder: The driver's working folder, which a node that has it works in too, so that relative paths hold.
         environment: Environment variables that a run needs.
         storage: Where the checkpoints lie.
-        gpu: Whether each trial has a GPU.
+        device: Ultralytics' `device` of each, as its process counts devices.
     """
 
     files: dict[str, bytes]
     folder: str
     environment: dict[str, str]
     storage: Storage
-    gpu: bool
+    device: str
 
 
 def train(config: Mapping[str, Any], trials: Mapping[str, Trial], shared: Shared) -> None:
@@ -74,15 +74,14 @@ def train(config: Mapping[str, Any], trials: Mapping[str, Trial], shared: Shared
         _restore(folder, config["run"], shared.storage)
         task = _with_files(trial.task, shared.files, Path(place, "inputs"))
         folder.mkdir(parents=True, exist_ok=True)
-        slot = Slot("0", None, _gpu()) if shared.gpu else Slot("cpu", None, f"cpu of {platform.node()}")
+        slot = Slot(shared.device, None, f"{'cpu' if shared.device == 'cpu' else _gpu()} of {platform.node()}")
         cwd = Path(shared.folder) if Path(shared.folder).is_dir() else Path(place)
         with (folder / LOG).open("ab") as log:
             process = start(Job(folder, task), slot, log, cwd, shared.environment)
             try:
                 _follow(process, folder, slot, Path(place))
             finally:
-                process.kill()
-                process.wait()
+                end(process)
             note_signal(process, log)
         if process.returncode < 0:
             raise RuntimeError(f"the process was ended by signal {-process.returncode}")
@@ -156,4 +155,4 @@ def _with_files(task: Task, files: Mapping[str, bytes], place: Path) -> Task:
 
 
 def _gpu() -> str:
-    return f"GPU {os.environ.get('CUDA_VISIBLE_DEVICES')} of {platform.node()}"
+    return f"GPU {os.environ.get('CUDA_VISIBLE_DEVICES')}"

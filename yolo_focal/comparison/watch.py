@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 from ray import tune
 from ultralytics.utils import LOGGER
@@ -19,14 +20,21 @@ from yolo_focal.comparison.task import LOG, TIMES, training_folder
 
 MOST_FAILURES = 3  # lost nodes or killed processes of one run
 _POLL = 1.0  # seconds between two calls of `poll`
+_PATIENCE = 20.0  # seconds without a run in progress before it is asked whether a node has room for one
 
 
 class Watch(tune.Callback):
-    """Writes what runs report to their folders on this machine, and what they have left when they end."""
+    """Writes what runs report to their folders on this machine, and what they have left when they end.
 
-    def __init__(self, jobs: dict[str, Job], poll: Poll) -> None:
-        self._jobs, self._poll = jobs, poll
-        self._looked = 0.0
+    Args:
+        jobs: The runs by their keys.
+        poll: Called about every second.
+        lack: Returns why no node has room for a run; None if one has.
+    """
+
+    def __init__(self, jobs: dict[str, Job], poll: Poll, lack: Callable[[], str | None]) -> None:
+        self._jobs, self._poll, self._lack = jobs, poll, lack
+        self._looked, self._worked = 0.0, time.monotonic()
         self._locks: dict[str, contextlib.ExitStack] = {}
         self._checkpoints: dict[str, Any] = {}
 
@@ -42,6 +50,17 @@ class Watch(tune.Callback):
         if time.monotonic() - self._looked >= _POLL:
             self._poll()
             self._looked = time.monotonic()
+            self._say_what_is_waited_for(any(trial.status == "RUNNING" for trial in trials))
+
+    def _say_what_is_waited_for(self, works: bool) -> None:
+        """Say once, after all nodes with room for a run were lost, that another one is waited for."""
+        if works:
+            self._worked = time.monotonic()
+        elif time.monotonic() - self._worked > _PATIENCE:
+            lack = self._lack()
+            if lack is not None:
+                LOGGER.warning(f"{lack}. Waiting for one; Ctrl-C ends the comparison, and the same command goes on")
+            self._worked = time.monotonic() if lack is None else math.inf
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Hold the run's folder, which says that it is running."""

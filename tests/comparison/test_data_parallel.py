@@ -1,0 +1,90 @@
+"""Runs of several processes that share each batch, on the CPU in the place of GPUs: see `cpu_processes`."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+
+import cpu_processes
+import few
+import polars as pl
+import psutil
+import pytest
+from support import COMMAND, run, start
+
+from yolo_focal.comparison import recording
+from yolo_focal.comparison.curve import read_curve
+from yolo_focal.comparison.precision import Scorer
+from yolo_focal.comparison.task import METRICS, complete_snapshots, training_folder, validation_files
+
+pytestmark = pytest.mark.slow
+COMPARE = (
+    *(COMMAND, "compare", "models=yolov8n.yaml,yolov8n-focal.yaml", "seeds=1", "device=0,1", "gpus_per_run=2"),
+    *("imgsz=64", "batch=8", "plots=False", "epochs=3", "warmup_epochs=1", f"pretrained={few.START}"),
+)
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    few.write(checkpoint)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("YOLO_FOCAL_MODULES", cpu_processes.__file__)
+
+
+def processes() -> list[psutil.Process]:
+    """Return the processes of the runs of this test, and those that share their batches."""
+    commands = {process: " ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])}
+    return [
+        process
+        for process, command in commands.items()
+        if "yolo_focal.comparison" in command and str(Path.cwd()) in command
+    ]
+
+
+def table(name: str) -> pl.DataFrame:
+    return pl.read_csv(f"runs/compare/{name}/results.csv").drop("seconds", "cpu_seconds", "peak_memory_mib")
+
+
+def test_interrupted_it_comes_to_the_same_table() -> None:
+    out = run(*COMPARE, f"data={few.DATA}", "name=whole", cwd=Path.cwd()).stdout
+    assert "2 runs of 3 epochs to go, 1 at a time on GPUs 0, 1" in out
+    folder = Path("runs/compare/whole/yolov8n/seed0")
+    validations = recording.load_all(validation_files(folder))
+    assert [len(validation.images) for validation in validations] == 3 * [24]  # those of both processes, once each
+    curve = read_curve(training_folder(folder) / "results.csv", METRICS["detect"])
+    scores = [Scorer(validation, "detect").score() for validation in validations]
+    assert scores == pytest.approx(curve.values, abs=1e-4) and min(scores) > 0
+    assert not (folder / "trained.json").exists()
+
+    process = start(*COMPARE, f"data={few.DATA}", "name=interrupted")
+    folder = Path("runs/compare/interrupted/yolov8n/seed0")
+    while not complete_snapshots(folder / "snapshots"):
+        assert process.poll() is None
+        time.sleep(0.1)
+    assert len(processes()) == 3
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    deadline = time.monotonic() + 20
+    while processes():  # they notice by themselves
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    run(*COMPARE, f"data={few.DATA}", "name=interrupted", cwd=Path.cwd())
+    assert table("interrupted").equals(table("whole"))
+    assert "Going on after epoch" in (folder / "log.txt").read_text()
+
+
+def test_a_process_that_is_lost_or_fails() -> None:
+    """The run ends with the reason, and the others end too."""
+    process = start(*COMPARE, f"data={few.DATA}")
+    while len(found := processes()) < 3:
+        assert process.poll() is None
+        time.sleep(0.1)
+    max(found, key=lambda one: one.create_time()).kill()
+    process.communicate(timeout=300)
+    assert not processes()
+    assert table("compare")["failure"].to_list() == ["the process was ended by signal 9", None]
+
+    run(*COMPARE, f"data={few.DATA}", "name=wrong", "optimizer=none", cwd=Path.cwd(), check=False)
+    failures = table("wrong")["failure"]
+    assert failures.str.starts_with("RuntimeError: NotImplementedError: Optimizer 'none' not found").all()

@@ -1,0 +1,79 @@
+"""Trains a run on several GPUs: `python -m yolo_focal.comparison.data_parallel FOLDER` is one of its processes.
+
+Ultralytics starts processes of its own where it is given several GPUs, which know nothing of snapshots and recorded
+validations. Where it finds that it runs in one of several already, it starts none: so they are started here, by
+torch's launcher, and each trains as a run on one GPU does.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, record
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+from yolo_focal.comparison.files import read_json, write_json
+from yolo_focal.comparison.job import end_with_the_parent
+from yolo_focal.comparison.task import read_task
+
+_TRAINED = "trained.json"
+
+
+def train(folder: Path, processes: int) -> dict[str, Any]:
+    """Train a run in several processes, or go on with its last snapshot; see `training.train`.
+
+    Args:
+        folder: The run's folder, with its task.
+        processes: Their number, one for each GPU.
+
+    Raises:
+        RuntimeError: One of them has failed. If a signal has ended it, this process ends by the same.
+    """
+    trained = folder / _TRAINED
+    trained.unlink(missing_ok=True)
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=processes,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",  # a free port
+        run_id=folder.name,
+        max_restarts=0,
+    )
+    failure = None
+    with tempfile.TemporaryDirectory() as place:
+        tempfile.tempdir = place  # the launcher leaves a folder behind
+        try:
+            elastic_launch(config, sys.executable)("-m", __name__, str(folder))
+        except ChildFailedError as error:
+            _, failure = error.get_first_failure()
+        finally:
+            tempfile.tempdir = None
+    if failure is not None:
+        if failure.exitcode < 0:
+            signal.raise_signal(-failure.exitcode)
+        raise RuntimeError(failure.message.splitlines()[0])
+    found: dict[str, Any] = read_json(trained)
+    trained.unlink()
+    return found
+
+
+@record  # an error's message goes to the process that has started this one
+def main(folder: Path) -> None:
+    """Train as one of several processes; the first writes what it has found."""
+    from yolo_focal.comparison import training  # only here: RANK is set now, which Ultralytics reads when imported
+
+    task = read_task(folder)
+    assert task is not None
+    found = training.train(folder, task)
+    if found:
+        write_json(folder / _TRAINED, found)
+
+
+if __name__ == "__main__":
+    end_with_the_parent()
+    main(Path(sys.argv[1]))
