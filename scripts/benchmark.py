@@ -1,7 +1,7 @@
 """Measure the time and memory of FocalModulation and the start-up time of the hook, compared with alternatives.
 
-python scripts/benchmark.py [part=module,memory,collection,model,area,net,hook] [device=cpu] [dtype=float32] [threads=2]
-    [seconds=4] [dims=256,512,576,640] [sizes=20,40,80] [batches=1,16] [scales=n,s,m]
+python scripts/benchmark.py [part=module,memory,collection,model,backbone,area,net,hook] [device=cpu] [dtype=float32]
+    [threads=2] [seconds=4] [dims=256,512,576,640] [sizes=20,40,80] [batches=1,16] [scales=n,s,m]
     [nets=tiny,base] [pixels=224,640] [save=benchmark.csv] [layout=contiguous] [mode=eager]
 
 The compared implementations are timed in one process, one call of each per round; the ratio is computed in each round,
@@ -12,7 +12,8 @@ module      FocalModulation, timm's, Hugging Face transformers' and Ultralytics'
 memory      peak memory of the same modules
 collection  time and peak memory of each module of yolo_focal.collection and of what it stands beside or replaces
 model       a whole YOLOv8 with FocalModulation and stock YOLOv8, in PyTorch and in onnxruntime
-area        the same from 320 to 1280 pixels
+backbone    the same for FocalNet in the place of the backbone
+area        the model with FocalModulation from 320 to 1280 pixels
 net         FocalNet (large receptive fields, without a classifier's head) of this package, of timm and of transformers:
             batches of 8 up to 224 pixels, single images above
 hook        starting Python with the package's entry point and without
@@ -63,7 +64,7 @@ LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channel
 class Settings:
     """The command line arguments; those that take several values are lists."""
 
-    part: list[str] = field(default_factory=lambda: ["module", "memory", "collection", "model", "area", "net", "hook"])
+    part: list[str] = field(default_factory=lambda: [*PARTS])
     device: str = "cpu"
     dtype: str = "float32"
     threads: int = 2
@@ -383,20 +384,26 @@ def peak_of(settings: Settings, call: Callable[[], None]) -> int:
 def model_jobs(settings: Settings) -> Iterator[Job]:
     """Yield the measurements of whole models at 640 pixels."""
     for scale in settings.scales:
-        yield partial(time_models, settings, scale, 640)
+        yield partial(time_models, settings, "focal", scale, 640)
+
+
+def backbone_jobs(settings: Settings) -> Iterator[Job]:
+    """Yield the measurements of YOLOv8 with FocalNet as its backbone."""
+    for scale in settings.scales:
+        yield partial(time_models, settings, "focalnet", scale, 640)
 
 
 def area_jobs(settings: Settings) -> Iterator[Job]:
     """Yield the measurements of the smallest model at image sizes whose areas range from 1 to 16."""
     for size in (320, 480, 640, 960, 1280):
-        yield partial(time_models, settings, "n", size)
+        yield partial(time_models, settings, "focal", "n", size)
 
 
-def time_models(settings: Settings, scale: str, size: int) -> list[Row]:
-    """Time the focal and the stock model: fused as for prediction, then exported to ONNX."""
-    names = {"ours": f"yolov8{scale}-focal.yaml", "stock": f"yolov8{scale}.yaml"}
+def time_models(settings: Settings, kind: str, scale: str, size: int) -> list[Row]:
+    """Time a packaged model and the stock model: fused as for prediction, then exported to ONNX."""
+    names = {"ours": f"yolov8{scale}-{kind}.yaml", "stock": f"yolov8{scale}.yaml"}
     image = torch.rand(1, 3, size, size, device=settings.device)
-    where = f"YOLOv8{scale}, {size} pixels"
+    where = f"YOLOv8{scale}-{kind}, {size} pixels"
     with torch.no_grad():
         models = {name: YOLO(file).model.to(settings.device).eval().fuse(verbose=False) for name, file in names.items()}
         calls = {name: lambda m=model: m(image) for name, model in models.items()}
@@ -498,6 +505,7 @@ def hook_jobs(settings: Settings) -> Iterator[Job]:
     commands = {
         "import torch": [sys.executable, "-c", "import torch"],
         "import ultralytics": [sys.executable, "-c", "from ultralytics import YOLO"],
+        "import yolo_focal": [sys.executable, "-c", "import yolo_focal"],
         "yolo version": [str(Path(sys.executable).with_name("yolo")), "version"],
     }
     for what, command in commands.items():
@@ -538,6 +546,7 @@ PARTS: dict[str, Jobs] = {
     "memory": over_shapes(measure_memory),
     "collection": over_shapes(measure_collection),
     "model": model_jobs,
+    "backbone": backbone_jobs,
     "area": area_jobs,
     "net": net_jobs,
     "hook": hook_jobs,

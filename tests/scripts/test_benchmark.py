@@ -61,7 +61,7 @@ def test_every_module_of_the_collection_has_its_rows() -> None:
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
-        ("part=modul", "part=modul: write one or several of module,memory,collection,model,area,net,hook"),
+        ("part=modul", "part=modul: write one or several of module,memory,collection,model,backbone,area,net,hook"),
         (
             "dim=256",
             "dim=256: write key=value, with a key of part, device, dtype, threads, seconds, dims, sizes, batches",

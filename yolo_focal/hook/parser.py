@@ -12,6 +12,8 @@ Four more functions are replaced in every module of Ultralytics that has importe
 - `ultralytics.nn.tasks.torch_safe_load` imports the user's files before it loads a checkpoint.
 - `ultralytics.utils.checks.check_file` also finds the packaged data configs.
 - `ultralytics.utils.dist.generate_ddp_file` writes multi-GPU training scripts that also import this package.
+
+And a method: `ultralytics.nn.tasks.BaseModel.load` finds a model's layers in weights whose layers have other indices.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ import yaml
 
 from yolo_focal import environment
 from yolo_focal.errors import UnsupportedUltralyticsError
-from yolo_focal.hook import configs, finder, plugins, registry, rows
+from yolo_focal.hook import alignment, configs, finder, plugins, registry, rows
 from yolo_focal.hook.names import Names
 
 TESTED = "8.1.0 to 8.4.190"
@@ -53,8 +55,9 @@ class _Recoded(NamedTuple):
 
 
 class _Replaced(NamedTuple):
-    """A function that is replaced by a wrapper."""
+    """A function of a module, or a method of a class, that is replaced by a wrapper."""
 
+    owner: ModuleType | type
     name: str
     original: Callable[..., Any]
     replacement: Callable[..., Any]
@@ -86,15 +89,16 @@ def activate() -> None:
             recoded = _with_branch(tasks.parse_model)
             recoded.function.__code__ = recoded.patched
             _recoded = recoded
-        for module, name, wrap in (
+        for owner, name, wrap in (
             (tasks, "yaml_model_load", functools.partial(_with_packaged_models, tasks)),
             (tasks, "torch_safe_load", _with_modules),
             (checks, "check_file", _with_packaged_configs),
             (dist, "generate_ddp_file", _with_package_import),
+            (tasks.BaseModel, "load", _with_layers_found),
         ):
-            original = getattr(module, name)
+            original = getattr(owner, name)
             if all(original is not function.replacement for function in _replaced):
-                _replaced.append(_Replaced(name, original, wrap(original)))
+                _replaced.append(_Replaced(owner, name, original, wrap(original)))
                 _replace(*_replaced[-1])
 
 
@@ -109,7 +113,7 @@ def deactivate() -> None:
         if _recoded is not None:
             _recoded.function.__code__ = _recoded.original
         for function in _replaced:
-            _replace(function.name, function.replacement, function.original)
+            _replace(function.owner, function.name, function.replacement, function.original)
         _replaced.clear()
         _recoded = None
 
@@ -154,8 +158,11 @@ def changed_by_others() -> list[str]:
     return lines
 
 
-def _replace(name: str, old: object, new: object) -> None:
-    """Replace a function in every module of Ultralytics that has it as a global: many import it by name."""
+def _replace(owner: ModuleType | type, name: str, old: object, new: object) -> None:
+    """Replace a method, or a function in every module of Ultralytics that has it as a global, which many import."""
+    if isinstance(owner, type):
+        setattr(owner, name, new)
+        return
     for module_name, module in list(sys.modules.items()):
         if module_name.partition(".")[0] == "ultralytics" and getattr(module, "__dict__", {}).get(name) is old:
             setattr(module, name, new)
@@ -377,6 +384,27 @@ def _with_packaged_configs(check_file: Callable[..., Any]) -> Callable[..., Any]
         return path if packaged is None else str(packaged)
 
     return check
+
+
+def _with_layers_found(load: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap `BaseModel.load` so that a model with inserted rows takes over all weights that it has layers for.
+
+    Only models with registered modules are looked at: all others load as they always do.
+    """
+
+    @functools.wraps(load)
+    def load_aligned(self: Any, weights: Any, *args: Any, **kwargs: Any) -> Any:
+        network = (weights.get("ema") or weights["model"]) if isinstance(weights, dict) else weights
+        layers = getattr(network, "model", None)
+        if isinstance(layers, torch.nn.Sequential) and registry.has_registered(self.model):
+            found = alignment.align(network, self)
+            if found is not None:
+                utils = importlib.import_module("ultralytics.utils")
+                utils.LOGGER.info(f"yolo-focal: {'; '.join(found.moves)}")
+                weights = found.weights
+        return load(self, weights, *args, **kwargs)
+
+    return load_aligned
 
 
 def _not_found(file: Any, error: FileNotFoundError) -> FileNotFoundError:

@@ -303,6 +303,12 @@ def registered() -> dict[str, Registered]:
     return dict(_modules)
 
 
+def has_registered(layers: nn.Module) -> bool:
+    """Return whether a network's layers are registered modules, some of them, repeated or held ones included."""
+    classes = tuple(entry.cls for entry in _modules.values())
+    return any(isinstance(part, classes) for layer in layers.children() for part in (layer, *layer.children()))
+
+
 def is_built_in(name: str) -> bool:
     """Return whether a name means a module of this package's, and no one has registered another in its place."""
     return name in _built_in and _modules[name].cls is _built_in[name].cls
