@@ -51,6 +51,7 @@ def _backend(device: Any, _original: Any = validator.AutoBackend, **kwargs: Any)
     return _original(device=CPU, **kwargs)
 
 
+torch.cuda.is_available = lambda: False
 trainer.select_device = validator.select_device = _choose
 if "LOCAL_RANK" in os.environ:
     trainer.BaseTrainer.__init__ = _init

@@ -85,6 +85,17 @@ def test_a_process_that_is_lost_or_fails() -> None:
     assert not processes()
     assert table("compare")["failure"].to_list() == ["the process was ended by signal 9", None]
 
-    run(*COMPARE, f"data={few.DATA}", "name=wrong", "optimizer=none", cwd=Path.cwd(), check=False)
+    run(*COMPARE, f"data={few.DATA}", "name=wrong", "optimizer=nope", cwd=Path.cwd(), check=False)
     failures = table("wrong")["failure"]
-    assert failures.str.starts_with("RuntimeError: NotImplementedError: Optimizer 'none' not found").all()
+    assert failures.str.starts_with("RuntimeError: NotImplementedError: Optimizer 'nope' not found").all()
+
+
+def test_images_that_the_sampler_repeats_are_recorded_once() -> None:
+    """Classifiers are validated in shuffled order, and each process has as many images: of 23 one comes twice."""
+    few.draw(Path("set"), "classify", train=16, val=23)
+    compare = [word for word in COMPARE if not word.startswith(("models=", "epochs=", "pretrained="))]
+    given = ("models=yolov8n-cls.yaml,yolov8n-focal-cls.yaml", "epochs=1", f"data={Path('set').absolute()}")
+    run(*compare, *given, cwd=Path.cwd())
+    folder = Path("runs/compare/compare/yolov8n-cls/seed0")
+    (validation,) = recording.load_all(validation_files(folder))
+    assert len(validation.images) == 23

@@ -223,6 +223,10 @@ def refusal(**given: Any) -> str:
             "per_device= and gpus_per_run=: write one of them; a run of several GPUs has them for itself",
         ),
         (
+            {"gpus_per_run": 2, "device": "0,1", "rect": True},
+            "rect=True and gpus_per_run=: write one of them; processes that share batches shuffle them",
+        ),
+        (
             {"gpus_per_run": 2, "device": "0,1", "batch": 7},
             "batch=7: gpus_per_run=2 GPUs share each batch; write a multiple of it",
         ),

@@ -13,14 +13,15 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, record
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure, record
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from yolo_focal.comparison.files import read_json, write_json
 from yolo_focal.comparison.job import end_with_the_parent
-from yolo_focal.comparison.task import read_task
+from yolo_focal.comparison.task import read_task, training_folder
 
 _TRAINED = "trained.json"
+_HANDLED = (signal.SIGTERM, signal.SIGINT)
 
 
 def train(folder: Path, processes: int) -> dict[str, Any]:
@@ -43,23 +44,41 @@ def train(folder: Path, processes: int) -> dict[str, Any]:
         rdzv_endpoint="localhost:0",  # a free port
         run_id=folder.name,
         max_restarts=0,
+        local_addr="127.0.0.1",  # not by the machine's name, which need not lead to it
+        monitor_interval=0.1,  # old releases would look for lost processes every half minute
     )
-    failure = None
+    # Each process of Ultralytics 8.4 would remove it, if it is there; a snapshot has it.
+    (training_folder(folder) / "results.csv").unlink(missing_ok=True)
+    failure, handlers = None, {number: signal.getsignal(number) for number in _HANDLED}
     with tempfile.TemporaryDirectory() as place:
         tempfile.tempdir = place  # the launcher leaves a folder behind
         try:
             elastic_launch(config, sys.executable)("-m", __name__, str(folder))
         except ChildFailedError as error:
-            _, failure = error.get_first_failure()
+            failure = _cause(error)
         finally:
             tempfile.tempdir = None
+            for number, handler in handlers.items():  # the launcher leaves its own
+                signal.signal(number, handler)
     if failure is not None:
         if failure.exitcode < 0:
             signal.raise_signal(-failure.exitcode)
-        raise RuntimeError(failure.message.splitlines()[0])
+        raise RuntimeError(_message(failure))
     found: dict[str, Any] = read_json(trained)
     trained.unlink()
     return found
+
+
+def _cause(error: ChildFailedError) -> ProcessFailure:
+    """Return the failure that the others come from: when a process is lost, they fail or are ended by SIGTERM."""
+    lost = (one for one in error.failures.values() if one.exitcode < 0 and one.exitcode != -signal.SIGTERM)
+    return next(lost, error.get_first_failure()[1])
+
+
+def _message(failure: ProcessFailure) -> str:
+    """Return the first line of a process's error, which `record` has written, or what the launcher says of it."""
+    written: Any = failure.message
+    return str(written["message"] if isinstance(written, dict) else written).splitlines()[0]
 
 
 @record  # an error's message goes to the process that has started this one

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -220,6 +221,8 @@ def check(
     _check_options(models, options, arguments)
     places = find_places(arguments.get("device"), options.parallel, options.per_device, options.gpus_per_run)
     every = train_arguments.check(arguments)
+    if every["rect"] and options.gpus_per_run > 1:
+        raise ConfigError("rect=True and gpus_per_run=: write one of them; processes that share batches shuffle them")
     if every["batch"] % options.gpus_per_run:
         raise ConfigError(
             f"batch={every['batch']}: gpus_per_run={options.gpus_per_run} GPUs share each batch; write a multiple of it"
@@ -311,6 +314,8 @@ def _check_options(models: Sequence[str], options: Options, arguments: dict[str,
             continue
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise ConfigError(f"{name}={value}: write an integer of at least {least}, such as {name}=5")
+    if options.gpus_per_run > 1 and os.name != "posix":
+        raise ConfigError(f"gpus_per_run={options.gpus_per_run}: it needs Linux; leave it out")
     if options.per_device > 1 and options.gpus_per_run > 1:
         raise ConfigError("per_device= and gpus_per_run=: write one of them; a run of several GPUs has them for itself")
     if options.split not in {None, "val", "test"}:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import distributed
+from torch.utils.data.distributed import DistributedSampler
 from ultralytics.utils import ops
 
 from yolo_focal.files import whole
@@ -114,9 +115,13 @@ class Recorder:
 
         def gather() -> None:
             first = distributed.get_rank() == 0
-            gathered: list[Any] | None = [None] * distributed.get_world_size() if first else None
-            distributed.gather_object(self._parts, gathered)
-            self._parts = [part for parts in gathered or () for part in parts]
+            gathered: list[Any] = [None] * distributed.get_world_size() if first else []
+            distributed.gather_object(self._parts, gathered or None)
+            sampler = getattr(validator.dataloader, "sampler", None)
+            if first and isinstance(sampler, DistributedSampler):  # it repeats images, so that all have as many
+                for parts in gathered[len(gathered) - (sampler.total_size - len(validator.dataloader.dataset)) :]:
+                    parts.pop()
+            self._parts = [part for parts in gathered for part in parts]
             gather_statistics()
 
         validator.gather_stats = gather

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from ultralytics import YOLO
 
 from yolo_focal.comparison import data_parallel, devices, recording, sizes, training
@@ -74,6 +75,8 @@ def _run(folder: Path, task: Task) -> None:
 
 def _validate_on_test(folder: Path, results: Path, task: Task) -> Any:
     """Validate the best checkpoint on the test images, on the first of several GPUs."""
+    if torch.cuda.is_available():
+        torch.cuda.current_device()  # as before a training: of several GPUs' processes this one has not trained
     best = YOLO(str(results / "weights" / "best.pt"))
     recording.Recorder(lambda validation, _: recording.save(validation, folder / TEST)).attach(best)
     arguments = {key: task.arguments[key] for key in ("imgsz", "batch", "device", "workers")}

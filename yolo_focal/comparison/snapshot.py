@@ -83,8 +83,9 @@ class Snapshots:
             (trainer.save_dir / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(place / Path(name).name, trainer.save_dir / name)
         trainer.model.load_state_dict(state["model"])
-        trainer.ema.ema.load_state_dict(state["ema"])
-        trainer.ema.updates = state["updates"]
+        if trainer.ema:  # older releases have one in the first of several processes alone, and test images too
+            trainer.ema.ema.load_state_dict(state["ema"])
+            trainer.ema.updates = state["updates"]
         trainer.optimizer.load_state_dict(state["optimizer"])
         if state["scaler"] and trainer.scaler.state_dict():  # a run on the CPU has none, whatever the other had
             trainer.scaler.load_state_dict(state["scaler"])
@@ -112,7 +113,7 @@ class Snapshots:
                 parameter.grad = gradient
             self._gradients = None
         self._steps.begin_epoch(restarted=bool(retries))
-        _seed_epoch(self._seed, trainer.epoch, trainer.train_loader, trainer.test_loader)
+        _seed_epoch(self._seed, trainer.epoch, trainer.train_loader, getattr(trainer, "test_loader", None))
 
     def _on_fit_epoch_end(self, trainer: Any) -> None:
         # Ultralytics calls this once more after the last epoch, when there is nothing to go on with.
