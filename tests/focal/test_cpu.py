@@ -27,6 +27,7 @@ CONFIGS = st.fixed_dictionaries(
 @pytest.fixture(autouse=True)
 def small_inputs_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cpu, "_MIN_ELEMENTS", 1)
+    monkeypatch.setattr(cpu, "_MIN_KERNEL_IN_CHANNELS_LAST", 1)
 
 
 def test_small_inputs_and_empty_ones_are_plain(monkeypatch: pytest.MonkeyPatch) -> None:

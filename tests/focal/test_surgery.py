@@ -34,6 +34,7 @@ PARTS = ("proj_in", "focal_layers.0.0", "focal_layers.1.0", "focal_layers.0", "f
 @pytest.fixture(autouse=True)
 def small_inputs_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cpu, "_MIN_ELEMENTS", 1)
+    monkeypatch.setattr(cpu, "_MIN_KERNEL_IN_CHANNELS_LAST", 1)
 
 
 def by_calls(module: FocalModulation, x: Tensor) -> Tensor:

@@ -34,9 +34,15 @@ class FocalNorm(nn.LayerNorm):
         super().__init__(integer("dim", dim, at_least=1), eps=1e-5)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the normalised map, in the memory format of the input."""
-        # On a CPU, a permuted map slows down the convolution that reads it more than one fused kernel gains.
-        return self._by_channel(x) if x.device.type == "cpu" else self._fused(x)
+        """Return the normalised map: on a CPU in channels-last, elsewhere in the memory format of the input."""
+        if x.device.type != "cpu":
+            # Only an input in channels-last stays so: its convolutions are made for it, those of others are not.
+            normed = self._fused(x)
+            return normed if x.is_contiguous(memory_format=torch.channels_last) else normed.contiguous()
+        # On a CPU the kernel is fastest over the last dimension, and so are the convolutions that read its result. Not
+        # in an exported graph, which has no transpositions this way, nor of types that old releases do not support.
+        plain = x.dtype == self.weight.dtype and x.dtype in (torch.float32, torch.float64)
+        return self._fused(x) if plain and not _is_traced() else self._by_channel(x)
 
     def _by_channel(self, x: Tensor) -> Tensor:
         wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x  # a square may exceed float16's range
@@ -48,6 +54,10 @@ class FocalNorm(nn.LayerNorm):
     def _fused(self, x: Tensor) -> Tensor:
         channels_last = x.permute(0, 2, 3, 1)
         normed = F.layer_norm(channels_last, self.normalized_shape, self.weight, self.bias, self.eps)
-        out = normed.permute(0, 3, 1, 2)
-        # Only an input in channels-last stays so: its convolutions are made for it, those of another network are not.
-        return out if x.is_contiguous(memory_format=torch.channels_last) else out.contiguous()
+        return normed.permute(0, 3, 1, 2)
+
+
+def _is_traced() -> bool:
+    """Return whether operations are recorded, for an exporter or a compiler; torch 2.0 has no `torch.compiler`."""
+    tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
+    return tracing or (hasattr(torch, "compiler") and torch.compiler.is_compiling())

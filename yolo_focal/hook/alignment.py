@@ -12,6 +12,9 @@ from typing import NamedTuple
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
+
+_LEAST = 0.4  # of the weights' tensors must fit: those of another scale fit here and there by chance
 
 
 class Alignment(NamedTuple):
@@ -34,40 +37,58 @@ def align(weights: nn.Module, model: nn.Module) -> Alignment | None:
         model: The network that is to have the weights, with its layers in `model.model`.
 
     Returns:
-        None if no more tensors fit than without moving any layer.
+        None if no more tensors fit than without moving any layer, or too few for the network to be of the same kind and
+        size.
     """
     sources, targets = (list(network.model) for network in (weights, model))  # type: ignore[arg-type, union-attr]
     scores = _scores(sources, targets)
     pairs = _best_pairs(scores)
-    if sum(scores[i][j] for i, j in pairs) <= sum(scores[i][i] for i in range(min(len(sources), len(targets)))):
+    fitting, unmoved = (
+        sum(scores[i][j] for i, j in chosen)
+        for chosen in (pairs, [(i, i) for i in range(min(len(sources), len(targets)))])
+    )
+    if fitting <= unmoved or fitting < _LEAST * sum(len(_kernels(layer)) for layer in sources):
         return None
     source_of = {j: i for i, j in pairs}
-    moved = copy.copy(weights)
-    moved._modules = dict(weights._modules)
     places = [sources[source_of[j]] if j in source_of else nn.Identity() for j in range(len(targets))]
-    moved.model = nn.Sequential(*places)
+    if 0 not in {*source_of, *source_of.values()}:  # Ultralytics asks for its tensors by name, whatever fits
+        places[0] = sources[0]
+    moved = copy.copy(weights)
+    moved._modules = {**weights._modules, "model": nn.Sequential(*places)}
     fresh = [
         f"{j} ({type(target).__name__})"
         for j, target in enumerate(targets)
-        if target.state_dict() and (j not in source_of or scores[source_of[j]][j] < 1)
+        if _shapes(target) and not (_shapes(target).items() & _shapes(places[j]).items())
     ]
     return Alignment(moved, [*_moves(pairs), *([f"starting fresh: {', '.join(fresh)}"] if fresh else [])])
 
 
 def _scores(sources: Sequence[nn.Module], targets: Sequence[nn.Module]) -> list[list[float]]:
-    """Return how many tensors fit for each pair of layers, and a little more where they are of one class."""
-    shapes = [[_shapes(layer) for layer in layers] for layers in (sources, targets)]
+    """Return how many tensors fit for each pair of layers, and a little more where they are of one class.
+
+    Those of one dimension are not counted: a BatchNorm's fit wherever the number of channels is the same.
+    """
+    theirs, ours = ([_kernels(layer) for layer in layers] for layers in (sources, targets))
     return [
-        [
-            len(source.items() & target.items()) + (1e-3 if type(sources[i]) is type(targets[j]) else 0.0)
-            for j, target in enumerate(shapes[1])
-        ]
-        for i, source in enumerate(shapes[0])
+        [_fitting(x, y) + (1e-3 if type(source) is type(target) else 0.0) for target, y in zip(targets, ours)]
+        for source, x in zip(sources, theirs)
     ]
 
 
+def _fitting(source: set[tuple[str, torch.Size]], target: set[tuple[str, torch.Size]]) -> int:
+    """Return how many tensors two layers have in common; 0 if it is less than half of them: that is chance."""
+    common = len(source & target)
+    return common if 2 * common >= max(len(source), len(target)) else 0
+
+
+def _kernels(layer: nn.Module) -> set[tuple[str, torch.Size]]:
+    """Return names and shapes of a layer's tensors of two dimensions or more."""
+    return {(name, shape) for name, shape in _shapes(layer).items() if len(shape) > 1}
+
+
 def _shapes(layer: nn.Module) -> dict[str, torch.Size]:
-    return {name: tensor.shape for name, tensor in layer.state_dict().items()}
+    tensors = {name: tensor for name, tensor in layer.state_dict().items() if isinstance(tensor, torch.Tensor)}
+    return {name: tensor.shape for name, tensor in tensors.items() if not is_lazy(tensor)}
 
 
 def _best_pairs(scores: Sequence[Sequence[float]]) -> list[tuple[int, int]]:
@@ -99,5 +120,9 @@ def _moves(pairs: Sequence[tuple[int, int]]) -> Iterator[str]:
             groups.append([pair])
     for group in groups:
         (first, to), (last, end) = group[0], group[-1]
-        if first != to:
+        if first == to:
+            continue
+        if first == last:
+            yield f"layer {first} of the weights goes to layer {to}"
+        else:
             yield f"layers {first} to {last} of the weights go to layers {to} to {end}"

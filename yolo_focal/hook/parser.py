@@ -161,7 +161,8 @@ def changed_by_others() -> list[str]:
 def _replace(owner: ModuleType | type, name: str, old: object, new: object) -> None:
     """Replace a method, or a function in every module of Ultralytics that has it as a global, which many import."""
     if isinstance(owner, type):
-        setattr(owner, name, new)
+        if vars(owner).get(name) is old:
+            setattr(owner, name, new)
         return
     for module_name, module in list(sys.modules.items()):
         if module_name.partition(".")[0] == "ultralytics" and getattr(module, "__dict__", {}).get(name) is old:
