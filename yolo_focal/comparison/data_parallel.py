@@ -36,24 +36,13 @@ def train(folder: Path, processes: int) -> dict[str, Any]:
     """
     trained = folder / _TRAINED
     trained.unlink(missing_ok=True)
-    config = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=processes,
-        rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",  # a free port
-        run_id=folder.name,
-        max_restarts=0,
-        local_addr="127.0.0.1",  # not by the machine's name, which need not lead to it
-        monitor_interval=0.1,  # old releases would look for lost processes every half minute
-    )
     # Each process of Ultralytics 8.4 would remove it, if it is there; a snapshot has it.
     (training_folder(folder) / "results.csv").unlink(missing_ok=True)
     failure, handlers = None, {number: signal.getsignal(number) for number in _HANDLED}
     with tempfile.TemporaryDirectory() as place:
         tempfile.tempdir = place  # the launcher leaves a folder behind
         try:
-            elastic_launch(config, sys.executable)("-m", __name__, str(folder))
+            elastic_launch(_config(folder, processes), sys.executable)("-m", __name__, str(folder))
         except ChildFailedError as error:
             failure = _cause(error)
         finally:
@@ -67,6 +56,20 @@ def train(folder: Path, processes: int) -> dict[str, Any]:
     found: dict[str, Any] = read_json(trained)
     trained.unlink()
     return found
+
+
+def _config(folder: Path, processes: int) -> LaunchConfig:
+    return LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=processes,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",  # a free port
+        run_id=folder.name,
+        max_restarts=0,
+        local_addr="127.0.0.1",  # not by the machine's name, which need not lead to it
+        monitor_interval=0.1,  # old releases would look for lost processes every half minute
+    )
 
 
 def _cause(error: ChildFailedError) -> ProcessFailure:
