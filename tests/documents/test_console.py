@@ -52,7 +52,6 @@ _SHORT = {
     "yolo export": ("imgsz=64",),
     "yolo predict": ("imgsz=64",),
     "yolo track": ("imgsz=64",),
-    "yolo-focal visualize": ("imgsz=64",),
 }
 
 
@@ -89,7 +88,7 @@ def test_every_line_is_run_somewhere() -> None:
 
 
 @pytest.fixture
-def prepared(of_task: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def prepared(checkpoint: Path, of_task: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the reader's files, by the names that the pages give them."""
     folder = tmp_path / "a folder"
     folder.mkdir()
@@ -103,8 +102,8 @@ def prepared(of_task: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest
     for _ in range(3):
         video.write(np.zeros((64, 64, 3), np.uint8))
     video.release()
-    for file in ("yolov8n.pt", "best.pt"):
-        shutil.copy(of_task("detect"), file)
+    shutil.copy(of_task("detect"), "yolov8n.pt")
+    shutil.copy(checkpoint, "best.pt")
     run(COMMAND, "new", "my_blocks.py", "name=MyBlock", cwd=folder)
     rows = "backbone: [[-1, 1, Conv, [16, 3, 2]], [-1, 1, MyBlock, []]]\nhead: [[[1], 1, Detect, [nc]]]\n"
     (folder / "my-model.yaml").write_text(f"nc: 4\n{rows}")
@@ -115,7 +114,7 @@ def prepared(of_task: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest
 def an_interrupted_training(folder: Path) -> None:
     """Leave a training that was stopped after its first epoch."""
     given = ("model=yolov8n-focal.yaml", "data=my.yaml", *_TRAIN, "epochs=2", "save_period=1")
-    run(YOLO, "train", *given, "project=runs/detect", "name=train", "exist_ok=True", cwd=folder)
+    run(YOLO, "train", *given, "name=train", "exist_ok=True", cwd=folder)
     weights = folder / "runs/detect/train/weights"
     shutil.copy(weights / "epoch0.pt", weights / "last.pt")
 
