@@ -51,7 +51,7 @@ def align(weights: nn.Module, model: nn.Module) -> Alignment | None:
         return None
     source_of = {j: i for i, j in pairs}
     places = [sources[source_of[j]] if j in source_of else nn.Identity() for j in range(len(targets))]
-    if 0 not in {*source_of, *source_of.values()}:  # Ultralytics asks for its tensors by name, whatever fits
+    if 0 not in {*source_of, *source_of.values()}:  # some releases ask for its first convolution by name, whatever fits
         places[0] = sources[0]
     moved = copy.copy(weights)
     moved._modules = {**weights._modules, "model": nn.Sequential(*places)}
@@ -92,7 +92,7 @@ def _shapes(layer: nn.Module) -> dict[str, torch.Size]:
 
 
 def _best_pairs(scores: Sequence[Sequence[float]]) -> list[tuple[int, int]]:
-    """Return the pairs, in order, whose scores have the largest sum; of equal sums the one without gaps at the end."""
+    """Return the pairs, in order, whose scores have the largest sum; of equal sums, one that pairs the last layers."""
     rows, columns = len(scores), len(scores[0]) if scores else 0
     best = [[0.0] * (columns + 1) for _ in range(rows + 1)]  # of the first i sources and the first j targets
     for i in range(1, rows + 1):

@@ -23,6 +23,7 @@ import contextlib
 import functools
 import importlib
 import inspect
+import logging
 import re
 import sys
 import threading
@@ -400,8 +401,7 @@ def _with_layers_found(load: Callable[..., Any]) -> Callable[..., Any]:
         if isinstance(layers, torch.nn.Sequential) and registry.has_registered(self.model):
             found = alignment.align(network, self)
             if found is not None:
-                utils = importlib.import_module("ultralytics.utils")
-                utils.LOGGER.info(f"yolo-focal: {'; '.join(found.moves)}")
+                logging.getLogger("ultralytics").info(f"yolo-focal: {'; '.join(found.moves)}")
                 weights = found.weights
         return load(self, weights, *args, **kwargs)
 
