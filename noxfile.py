@@ -40,6 +40,9 @@ def main_job(session: nox.Session, yolo: str) -> None:
         settings = Path(folder) / "settings"
         settings.mkdir()
         env = {"YOLO_CONFIG_DIR": str(settings)}
+        # Of an environment in a clone, as nox makes it, Ultralytics would take the clone for its results.
+        here = "from ultralytics import settings; settings.update({'runs_dir': 'runs', 'datasets_dir': 'datasets'})"
+        session.run("python", "-c", here, env=env)
         where = "import os, ultralytics; print(os.path.dirname(ultralytics.__file__))"
         photos = f"source={session.run('python', '-c', where, silent=True, env=env).strip()}/assets"
         for command in (
