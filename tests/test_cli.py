@@ -49,6 +49,23 @@ def test_the_help_has_every_command(tmp_path: Path) -> None:
     assert {"version", *(name.split()[0] for name in cli._COMMANDS)} < listed
 
 
+def test_a_reader_that_has_enough_is_no_error(tmp_path: Path) -> None:
+    done = run("bash", "-c", f"'{COMMAND}' help 2> errors | true; '{COMMAND}' version 2>> errors | true", cwd=tmp_path)
+    assert done.stdout == "" and (tmp_path / "errors").read_text() == ""
+
+
+def test_data_that_cannot_be_downloaded(checkpoint: Path, tmp_path: Path) -> None:
+    lines = ("path: nothing", "train: a", "val: b", "names: [c]", "download: http://127.0.0.1:9/set.zip")
+    (tmp_path / "my.yaml").write_text("\n".join(lines))
+    given = ("derive", f"model={checkpoint}", "after=SPPF", "with=C2Focal", "data=my.yaml", "save=twin.pt")
+    done = run(COMMAND, *given, cwd=tmp_path, check=False)
+    last = done.stdout.splitlines()[-1]
+    assert done.returncode == 1 and "Traceback" not in done.stdout
+    assert last.startswith("yolo-focal derive: ") and "Download failure for http://127.0.0.1:9/set.zip" in last
+    assert last.endswith(" Put the files there by hand, or try again with a network")
+    assert not (tmp_path / "twin.pt").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

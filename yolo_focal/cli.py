@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from yolo_focal import environment
-from yolo_focal.errors import ConfigError, YoloFocalError
+from yolo_focal.errors import ConfigError, YoloFocalError, one_line
 from yolo_focal.hook import configs
 from yolo_focal.twin import config
 
@@ -56,7 +56,15 @@ Everything else is the stock command: yolo train model=yolov8n-focal.yaml data=m
 
 def main() -> None:
     """Run the command line; on an error exit with status 1 and its message on standard error."""
-    arguments = sys.argv[1:]
+    try:
+        _run(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads has enough, such as `head`; Python would report it once more at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _run(arguments: list[str]) -> None:
     if not arguments or arguments[0] in {"help", "-h", "--help"}:
         print(_HELP)
         return
@@ -78,6 +86,12 @@ def main() -> None:
         command(_parse(name, rest, keys))
     except (YoloFocalError, FileNotFoundError) as error:
         sys.exit(str(error))
+    except ConnectionError as error:
+        if (
+            type(error) is not ConnectionError
+        ):  # Ultralytics raises the bare one, where it cannot download what is missing
+            raise
+        sys.exit(f"yolo-focal {name}: {one_line(error)} Put the files there by hand, or try again with a network")
     except KeyboardInterrupt:
         print(
             f"yolo-focal {name}: stopped; {_WHEN_STOPPED.get(name, 'the same command starts again')}", file=sys.stderr
