@@ -57,7 +57,7 @@ def test_a_reader_that_has_enough_is_no_error(tmp_path: Path) -> None:
 def test_data_that_cannot_be_downloaded(checkpoint: Path, tmp_path: Path) -> None:
     lines = ("path: nothing", "train: a", "val: b", "names: [c]", "download: http://127.0.0.1:9/set.zip")
     (tmp_path / "my.yaml").write_text("\n".join(lines))
-    given = ("derive", f"model={checkpoint}", "after=SPPF", "with=C2Focal", "data=my.yaml", "save=twin.pt")
+    given = ("derive", f"model={checkpoint}", "after=9", "with=C2Focal", "data=my.yaml", "save=twin.pt")
     done = run(COMMAND, *given, cwd=tmp_path, check=False)
     last = done.stdout.splitlines()[-1]
     assert done.returncode == 1 and "Traceback" not in done.stdout
