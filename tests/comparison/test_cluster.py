@@ -437,7 +437,7 @@ def test_checkpoints_in_a_bucket(small: tuple[tuple[str, ...], list[str]], monke
             out = process.communicate()[0]
         assert process.returncode == 0, out[-3000:]
         assert steady(Path("runs/compare/there")) == expected
-        assert went_on(Path("runs/compare/there")) == 2
+        assert 1 <= went_on(Path("runs/compare/there")) <= 2  # a checkpoint may not be whole, or its run have ended
         assert manifests() == []
     finally:
         server.stop()
