@@ -4,8 +4,8 @@ python scripts/experiments/focal_variants/write_variants.py [dir=variants] [weig
     [images=photos] [imgsz=192] [epochs=12]
 
 Nothing is trained here. All are at the scale n. The GFLOPs are those at 640 pixels. With weights= the variants of
-YOLOv8 are checkpoints that start with these weights: with `pretrained=` a training would find those of the rows before
-an inserted one alone. The bare module is then fitted to images=, and left out without them.
+YOLOv8 are checkpoints that start with these weights. The bare module is then fitted to images=, and left out without
+them.
 """
 
 from __future__ import annotations
