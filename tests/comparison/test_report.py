@@ -272,6 +272,11 @@ def test_what_the_plan_can_show(tmp_path: Path) -> None:
         r"At the spread seen so far \(0\.0\d+\), 5 seeds will show differences of 0\.0\d+ mAP50-95\(B\) and more\.",
         said,
     )
+    one = its_plan._replace(options=its_plan.options._replace(seeds=1))
+    assert (
+        words.about_power(one, [])
+        == "One seed will show no difference, because it says nothing about noise; write seeds=5."
+    )
 
 
 # Tables, summary and page

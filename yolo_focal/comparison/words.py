@@ -98,6 +98,8 @@ def warnings(analysis: Analysis, outcomes: Sequence[Outcome]) -> list[str]:
 def about_power(plan: Plan, outcomes: Sequence[Outcome]) -> str:
     """Say which difference the plan will be able to show, by the spread so far or else by the number of images."""
     seeds = plan.options.seeds * plan.options.runs_of_seed
+    if seeds < 2:
+        return phrase(plan.options.lang, "power_of_one")
     values = {"seeds": seeds, "units": _units(plan), "metric": short(plan.metric)}
     compared, known = len(list(pairs(plan))), spreads(plan, outcomes)
     if known and max(known) > 0:
