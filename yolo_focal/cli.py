@@ -87,9 +87,8 @@ def _run(arguments: list[str]) -> None:
     except (YoloFocalError, FileNotFoundError) as error:
         sys.exit(str(error))
     except ConnectionError as error:
-        if (
-            type(error) is not ConnectionError
-        ):  # Ultralytics raises the bare one, where it cannot download what is missing
+        # Ultralytics raises the bare one, where it cannot download what is missing; a closed pipe is another kind.
+        if type(error) is not ConnectionError:
             raise
         sys.exit(f"yolo-focal {name}: {one_line(error)} Put the files there by hand, or try again with a network")
     except KeyboardInterrupt:

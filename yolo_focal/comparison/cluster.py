@@ -21,7 +21,6 @@ from typing import Any
 import ray
 from ray import tune
 
-from yolo_focal.comparison import devices
 from yolo_focal.comparison.devices import Places, Slot, cores
 from yolo_focal.comparison.job import Job, Poll
 from yolo_focal.comparison.resources import Node, Share
@@ -66,10 +65,8 @@ class Cluster:
         self._connect()
         nodes = _nodes()
         self._share = Share.of(device, per_device, nodes, gpus_per_run)
-        slot = Slot("cpu", None, "CPUs of the cluster")
-        if self._share.gpus:
-            what = "a GPU" if gpus_per_run == 1 else f"{gpus_per_run} GPUs"
-            slot = Slot(devices.first_of(gpus_per_run), None, f"{what} of the cluster")
+        gpus = "a GPU" if gpus_per_run == 1 else f"{gpus_per_run} GPUs"
+        slot = Slot(self._share.device, None, f"{gpus if self._share.gpus else 'CPUs'} of the cluster")
         return Places(
             self._share.threads(nodes, parallel, per_device),
             lambda threads: [slot] * min(self._share.room(nodes, threads), parallel or sys.maxsize),
@@ -91,10 +88,9 @@ class Cluster:
         by_key = {f"{job.model}-{job.folder.name}-{job.task.identity}": job for job in jobs}
         trials = {key: _trial(job) for key, job in by_key.items()}
         environment = {key: value for key, value in os.environ.items() if key.startswith(_FORWARDED)}
-        device = devices.first_of(self._share.processes) if self._share.gpus else "cpu"
-        shared = Shared(_files(jobs), str(Path.cwd()), environment, storage, device)
+        shared = Shared(_files(jobs), str(Path.cwd()), environment, storage, self._share.device)
         watch = Watch(by_key, poll, lambda: self._lack(jobs[0].task.threads))
-        cpus = jobs[0].task.threads * self._share.processes
+        cpus = self._share.cpus(jobs[0].task.threads)
         resources = {"cpu": cpus, **({"gpu": self._share.gpus} if self._share.gpus else {})}
         tuner = tune.Tuner(
             tune.with_resources(tune.with_parameters(train, trials=trials, shared=shared), resources),

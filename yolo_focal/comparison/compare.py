@@ -101,17 +101,7 @@ def compare(
     from yolo_focal.comparison.plan import Options
 
     options = Options(
-        seeds,
-        parallel,
-        folds,
-        split,
-        margin,
-        all_pairs,
-        snapshot_every,
-        lang,
-        per_device,
-        budget,
-        gpus_per_run=gpus_per_run,
+        *(seeds, parallel, folds, split, margin, all_pairs, snapshot_every, lang, per_device, gpus_per_run, budget)
     )
     threads = torch.get_num_threads()
     try:

@@ -44,9 +44,9 @@ class Options(NamedTuple):
         snapshot_every: Epochs from one snapshot of a run to the next.
         lang: Language of the report, "en" or "zh".
         per_device: Number of runs side by side on each named GPU.
+        gpus_per_run: Number of GPUs that a run's batches are shared among.
         budget: What all runs together may take, such as "12h"; None for no limit.
         first_seed: The first of the seeds.
-        gpus_per_run: Number of GPUs that a run's batches are shared among.
     """
 
     seeds: int = 5
@@ -58,9 +58,9 @@ class Options(NamedTuple):
     snapshot_every: int = 1
     lang: str = "en"
     per_device: int = 1
+    gpus_per_run: int = 1
     budget: str | None = None
     first_seed: int = 0
-    gpus_per_run: int = 1
 
     @property
     def runs_of_seed(self) -> int:

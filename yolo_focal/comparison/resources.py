@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from yolo_focal.comparison.devices import numbers
+from yolo_focal.comparison.devices import first_of, numbers
 from yolo_focal.errors import ConfigError
 
 
@@ -57,6 +57,15 @@ class Share(NamedTuple):
         """Number of processes of a run."""
         return max(1, int(self.gpus))
 
+    @property
+    def device(self) -> str:
+        """Ultralytics' `device` of a run, as its process counts devices."""
+        return first_of(self.processes) if self.gpus else "cpu"
+
+    def cpus(self, threads: int) -> int:
+        """Return the CPUs of a run, given the threads of each of its processes."""
+        return threads * self.processes
+
     def threads(self, nodes: Sequence[Node], parallel: int | None, per_device: int) -> int:
         """Return the CPU threads of a run's process, so many that every node that may take runs has enough.
 
@@ -77,7 +86,7 @@ class Share(NamedTuple):
         Raises:
             ConfigError: No node has room for a single one.
         """
-        cpus = threads * self.processes
+        cpus = self.cpus(threads)
         by_cpus = [node.cpus // cpus for node in nodes]
         by_gpus = [_fit(node.gpus, self.gpus) for node in nodes] if self.gpus else by_cpus
         fitting = sum(map(min, by_cpus, by_gpus))

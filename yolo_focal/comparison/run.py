@@ -79,10 +79,11 @@ def _validate_on_test(folder: Path, results: Path, task: Task) -> Any:
         torch.cuda.current_device()  # as before a training: of several GPUs' processes this one has not trained
     best = YOLO(str(results / "weights" / "best.pt"))
     recording.Recorder(lambda validation, _: recording.save(validation, folder / TEST)).attach(best)
-    arguments = {key: task.arguments[key] for key in ("imgsz", "batch", "device", "workers")}
-    first = devices.numbers(arguments["device"])[:1]
+    arguments = {key: task.arguments[key] for key in ("imgsz", "batch", "workers")}
+    device = task.arguments["device"]
+    first = next(iter(devices.numbers(device)), device)
     own = {"project": str(folder.absolute()), "name": f"{results.name}-test", "exist_ok": True, "plots": False}
-    return best.val(data=task.data, split="test", **{**arguments, **({"device": first[0]} if first else {})}, **own)
+    return best.val(data=task.data, split="test", device=first, **arguments, **own)
 
 
 def _by_size(task: str, *files: Path) -> dict[str, float]:

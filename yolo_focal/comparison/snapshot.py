@@ -186,17 +186,16 @@ def _network(trainer: Any) -> Any:
 
 def _seed_epoch(seed: int, epoch: int, *loaders: Any) -> None:
     """Make an epoch's data depend on the seed and the epoch alone, and not on the epochs before it."""
-    number = seed * 1_000_003 + epoch
-    for loader in _distinct(loaders):
-        if isinstance(loader.sampler, DistributedSampler):  # in the same order for all processes, which take turns
-            loader.sampler.seed = seed * 1_000_003
-            loader.sampler.set_epoch(epoch)
-    number += max(RANK, 0) * 982_451_653  # each process augments its own images
+    base = seed * 1_000_003
+    number = base + epoch + max(RANK, 0) * 982_451_653  # each of several processes augments its own images
     random.seed(number)
     np.random.seed(number % 2**32)
     torch.manual_seed(number)
     for loader in _distinct(loaders):  # classifiers are validated in random order too, and the loss depends on it
         loader.generator.manual_seed(number)
+        if isinstance(loader.sampler, DistributedSampler):  # in the same order for all processes, which take turns
+            loader.sampler.seed = base
+            loader.sampler.set_epoch(epoch)
         dataset = loader.dataset
         if getattr(dataset, "buffer", None) and dataset.cache != "ram":  # the images that mosaics are made of
             for index in dataset.buffer:

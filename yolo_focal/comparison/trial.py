@@ -74,7 +74,8 @@ def train(config: Mapping[str, Any], trials: Mapping[str, Trial], shared: Shared
         _restore(folder, config["run"], shared.storage)
         task = _with_files(trial.task, shared.files, Path(place, "inputs"))
         folder.mkdir(parents=True, exist_ok=True)
-        slot = Slot(shared.device, None, f"{'cpu' if shared.device == 'cpu' else _gpu()} of {platform.node()}")
+        what = "cpu" if shared.device == "cpu" else f"GPU {os.environ.get('CUDA_VISIBLE_DEVICES')}"
+        slot = Slot(shared.device, None, f"{what} of {platform.node()}")
         cwd = Path(shared.folder) if Path(shared.folder).is_dir() else Path(place)
         with (folder / LOG).open("ab") as log:
             process = start(Job(folder, task), slot, log, cwd, shared.environment)
@@ -152,7 +153,3 @@ def _with_files(task: Task, files: Mapping[str, bytes], place: Path) -> Task:
         data=here.get(task.data, task.data),
         arguments={**task.arguments, "pretrained": here.get(str(pretrained), pretrained)},
     )
-
-
-def _gpu() -> str:
-    return f"GPU {os.environ.get('CUDA_VISIBLE_DEVICES')}"
