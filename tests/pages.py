@@ -51,8 +51,13 @@ def anchors(page: Path) -> set[str]:
     return {*words, *re.findall(r'<a id="([\w-]+)">', text(page))}.union(*included)
 
 
+def console_lines(page: Path) -> list[str]:
+    """Return the lines of a page's console blocks, without comments."""
+    lines = [line for language, body in blocks(page) if language in {"console", "sh"} for line in body.splitlines()]
+    return [re.sub(r"\s+#.*", "", line).strip() for line in lines]
+
+
 def commands(page: Path) -> list[str]:
     """Return a page's command lines: those of its console blocks, and the commands of ours or of yolo in its text."""
-    lines = [line for language, body in blocks(page) if language in {"console", "sh"} for line in body.splitlines()]
-    lines = [part.strip() for line in lines for part in re.sub(r"\s+#.*", "", line).split("&&")]
+    lines = [part.strip() for line in console_lines(page) for part in line.split("&&")]
     return lines + re.findall(r"`((?:yolo|yolo-focal) [^`\n]+)`", prose(page))

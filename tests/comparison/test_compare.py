@@ -7,7 +7,6 @@ import os
 import random
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -17,8 +16,8 @@ from typing import Any
 import few
 import jsonschema
 import polars as pl
-import psutil
 import pytest
+import runs
 import torch
 from support import COMMAND, run, start
 
@@ -207,16 +206,6 @@ def test_costs_stand_on_their_own_feet(tmp_path: Path) -> None:
 # Whole, whatever happens
 
 
-def still_running() -> list[str]:
-    """Return the commands of the runs of this test that are alive."""
-    commands = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]
-    return [
-        " ".join(command)
-        for command in commands
-        if "yolo_focal.comparison.run" in command and str(Path.cwd()) in " ".join(command)
-    ]
-
-
 @pytest.mark.slow
 def test_killed_ten_times_it_comes_to_the_same_table(whole: Path) -> None:
     usual = float((whole / "seconds.txt").read_text())
@@ -224,12 +213,7 @@ def test_killed_ten_times_it_comes_to_the_same_table(whole: Path) -> None:
     for _ in range(10):
         process = start(*FOUR_RUNS)
         time.sleep(rng.uniform(0.1, 0.35) * usual)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        deadline = time.monotonic() + 20
-        while still_running():  # they notice by themselves
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        runs.kill(process, Path.cwd())
     run(*FOUR_RUNS, cwd=Path.cwd())
     assert steady().equals(steady(folder=whole))
 
@@ -248,10 +232,7 @@ def test_a_comparison_that_is_moved_goes_on_to_the_same_table() -> None:
     while not list(Path("here/runs/compare/moved").glob("*/*/snapshots/epoch-*")):
         assert process.poll() is None
         time.sleep(0.1)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    while still_running():
-        time.sleep(0.1)
+    runs.kill(process, Path.cwd())
     Path("else where/runs/compare").mkdir(parents=True)
     shutil.copytree("here/runs/compare/moved", "else where/runs/compare/moved")
     Path("here/set").rename("else where/set")

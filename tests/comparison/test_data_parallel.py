@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from pathlib import Path
 
 import cpu_processes
 import few
 import polars as pl
-import psutil
 import pytest
+import runs
 from support import COMMAND, run, start
 
 from yolo_focal.comparison import recording
@@ -30,16 +29,6 @@ def in_a_folder_of_its_own(checkpoint: Path, tmp_path: Path, monkeypatch: pytest
     few.write(checkpoint)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("YOLO_FOCAL_MODULES", cpu_processes.__file__)
-
-
-def processes() -> list[psutil.Process]:
-    """Return the processes of the runs of this test, and those that share their batches."""
-    commands = {process: " ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])}
-    return [
-        process
-        for process, command in commands.items()
-        if "yolo_focal.comparison" in command and str(Path.cwd()) in command
-    ]
 
 
 def table(name: str) -> pl.DataFrame:
@@ -64,13 +53,8 @@ def test_interrupted_it_comes_to_the_same_table() -> None:
     while not complete_snapshots(folder / "snapshots"):
         assert process.poll() is None
         time.sleep(0.1)
-    assert len(processes()) == 3
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    deadline = time.monotonic() + 20
-    while processes():  # they notice by themselves
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    assert len(runs.alive(Path.cwd())) == 3
+    runs.kill(process, Path.cwd())
     run(*COMPARE, f"data={few.DATA}", "name=interrupted", cwd=Path.cwd())
     assert table("interrupted").equals(table("whole"))
     assert "Going on after epoch" in (folder / "log.txt").read_text()
@@ -79,12 +63,12 @@ def test_interrupted_it_comes_to_the_same_table() -> None:
 def test_a_process_that_is_lost_or_fails() -> None:
     """The run ends with the reason, and the others end too."""
     process = start(*COMPARE, f"data={few.DATA}")
-    while len(found := processes()) < 3:
+    while len(found := runs.alive(Path.cwd())) < 3:
         assert process.poll() is None
         time.sleep(0.1)
     max(found, key=lambda one: one.create_time()).kill()
     process.communicate(timeout=300)
-    assert not processes()
+    assert not runs.alive(Path.cwd())
     assert table("compare")["failure"].fill_null("").to_list() == ["the process was ended by signal 9", ""]
 
     run(*COMPARE, f"data={few.DATA}", "name=wrong", "optimizer=nope", cwd=Path.cwd(), check=False)

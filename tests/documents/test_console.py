@@ -15,7 +15,7 @@ import pytest
 import timm
 import torch
 from detections import PHOTOS
-from pages import PAGES, blocks
+from pages import PAGES, console_lines
 from support import COMMAND, REPO, YOLO, run
 
 # What is not run here, by how a line begins: the file that runs it, or why nothing does.
@@ -57,14 +57,7 @@ _SHORT = {
 
 def lines() -> list[str]:
     """Return the command lines of all pages in English, each once, without comments."""
-    bodies = [
-        body
-        for page in PAGES
-        if not page.name.endswith(".zh-CN.md")
-        for language, body in blocks(page)
-        if language in {"console", "sh"}
-    ]
-    found = [re.sub(r"\s+#.*", "", line).strip() for body in bodies for line in body.splitlines()]
+    found = (line for page in PAGES if not page.name.endswith(".zh-CN.md") for line in console_lines(page))
     return [line for line in dict.fromkeys(found) if line]
 
 
