@@ -41,13 +41,16 @@ def align(weights: nn.Module, model: nn.Module) -> Alignment | None:
         size.
     """
     sources, targets = (list(network.model) for network in (weights, model))  # type: ignore[arg-type, union-attr]
-    scores = _scores(sources, targets)
+    theirs, ours = ([_kernels(layer) for layer in layers] for layers in (sources, targets))
+    scores = [
+        # A little more where they are of one class: what has no tensors is matched by it.
+        [_fitting(x, y) + (1e-3 if type(source) is type(target) else 0.0) for target, y in zip(targets, ours)]
+        for source, x in zip(sources, theirs)
+    ]
     pairs = _best_pairs(scores)
-    fitting, unmoved = (
-        sum(scores[i][j] for i, j in chosen)
-        for chosen in (pairs, [(i, i) for i in range(min(len(sources), len(targets)))])
-    )
-    if fitting <= unmoved or fitting < _LEAST * sum(len(_kernels(layer)) for layer in sources):
+    fitting = sum(scores[i][j] for i, j in pairs)
+    unmoved = sum(scores[i][i] for i in range(min(len(sources), len(targets))))
+    if fitting <= unmoved or fitting < _LEAST * sum(map(len, theirs)):
         return None
     source_of = {j: i for i, j in pairs}
     places = [sources[source_of[j]] if j in source_of else nn.Identity() for j in range(len(targets))]
@@ -63,18 +66,6 @@ def align(weights: nn.Module, model: nn.Module) -> Alignment | None:
     return Alignment(moved, [*_moves(pairs), *([f"starting fresh: {', '.join(fresh)}"] if fresh else [])])
 
 
-def _scores(sources: Sequence[nn.Module], targets: Sequence[nn.Module]) -> list[list[float]]:
-    """Return how many tensors fit for each pair of layers, and a little more where they are of one class.
-
-    Those of one dimension are not counted: a BatchNorm's fit wherever the number of channels is the same.
-    """
-    theirs, ours = ([_kernels(layer) for layer in layers] for layers in (sources, targets))
-    return [
-        [_fitting(x, y) + (1e-3 if type(source) is type(target) else 0.0) for target, y in zip(targets, ours)]
-        for source, x in zip(sources, theirs)
-    ]
-
-
 def _fitting(source: set[tuple[str, torch.Size]], target: set[tuple[str, torch.Size]]) -> int:
     """Return how many tensors two layers have in common; 0 if it is less than half of them: that is chance."""
     common = len(source & target)
@@ -82,7 +73,10 @@ def _fitting(source: set[tuple[str, torch.Size]], target: set[tuple[str, torch.S
 
 
 def _kernels(layer: nn.Module) -> set[tuple[str, torch.Size]]:
-    """Return names and shapes of a layer's tensors of two dimensions or more."""
+    """Return names and shapes of a layer's tensors of two dimensions or more.
+
+    A BatchNorm's have one, and fit wherever the number of channels is the same.
+    """
     return {(name, shape) for name, shape in _shapes(layer).items() if len(shape) > 1}
 
 
