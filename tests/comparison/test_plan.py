@@ -108,7 +108,6 @@ def test_every_argument_is_explicit_and_the_users_go_first() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"seed": 1}, "seed=1: compare sets it itself: seeds= says how many; leave it out"),
         ({"resume": True}, "resume=True: compare sets it itself: the same command goes on by itself; leave it out"),
         (
             {"batch": -1},
@@ -214,6 +213,7 @@ def refusal(**given: Any) -> str:
         ),
         ({"seeds": 0}, "seeds=0: write an integer of at least 1, such as seeds=5"),
         ({"seeds": "x"}, "seeds=x: write an integer of at least 1, such as seeds=5"),
+        ({"seed": -1}, "seed=-1: write an integer of at least 0, such as seed=5"),
         ({"parallel": 1.5}, "parallel=1.5: write an integer of at least 1, such as parallel=5"),
         ({"per_device": 0}, "per_device=0: write an integer of at least 1, such as per_device=5"),
         ({"device": "0,0"}, "device=0,0: it names a GPU twice; write per_device=2 for two runs at once on each"),
@@ -282,6 +282,15 @@ def test_what_changes_no_result_may_change(begun: Any, small_set: str) -> None:
     assert again.looks == [2, 3]
 
 
+def test_fresh_seeds_are_those_from_the_first_one_on(small_set: str) -> None:
+    folder = Path("runs/compare/fresh")
+    folder.mkdir(parents=True)
+    for seeds, looks in ((2, [2]), (3, [2, 3])):
+        its_plan, runs = begin(folder, check(small_set, PAIR, Options(seeds=seeds, seed=3), {"epochs": 3}))
+        assert [run.seed for run in runs] == [seed for seed in range(3, 3 + seeds) for _ in PAIR]
+        assert its_plan.looks == looks
+
+
 BLOCK = """
 import yolo_focal
 from torch import nn
@@ -302,6 +311,7 @@ class Twice(nn.Identity):
         ({"names": ("own.yaml", "yolov8n.yaml")}, "models=yolov8n.yaml,own.yaml, and now it is own.yaml,yolov8n.yaml"),
         ({"folds": 3}, "folds=0, and now it is 3"),
         ({"gpus_per_run": 2, "device": "0,1"}, "gpus_per_run=1, and now it is 2"),
+        ({"seed": 2}, "seed=0, and now it is 2"),
         ({"pretrained": False}, "pretrained=the file as it was, and now it is another one"),
         ({"workers": 3}, "workers={workers}, and now it is 3"),
         ({"cfg": "other.yaml"}, "mosaic=1.0, and now it is 0.0"),

@@ -394,6 +394,19 @@ def test_the_report_is_whole_without_a_network(lang: str, tmp_path: Path) -> Non
     }
 
 
+def test_fresh_seeds_are_named_by_their_numbers(tmp_path: Path) -> None:
+    its_plan = plan(tmp_path, seed=3)._replace(looks=[2, 5])
+    found = [o._replace(run=o.run._replace(seed=o.run.seed + 3)) for o in outcomes(tmp_path)]
+    report.write_report(analyse(its_plan, found), found, table(its_plan, found))
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "Each model was trained with the seeds 3 to 7 by" in page
+    assert dict.fromkeys(re.findall(r"seed \d+", page)) == dict.fromkeys(f"seed {seed}" for seed in range(3, 8))
+    summary = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))
+    assert " seeds=5 " in summary["command"] and " seed=3 " in summary["command"]
+    from_zero = analyse(plan(tmp_path)._replace(looks=[2, 5]), outcomes(tmp_path))
+    assert analyse(its_plan, found).over_seeds == from_zero.over_seeds
+
+
 def test_the_pages_table_of_runs_has_what_fits_a_sheet_of_paper(tmp_path: Path) -> None:
     its_plan, found = plan(tmp_path), outcomes(tmp_path)
     report.write_report(analyse(its_plan, found), found, table(its_plan, found))

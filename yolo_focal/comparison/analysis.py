@@ -102,10 +102,10 @@ def _score(plan: Plan) -> str:
 
 
 def _finished(plan: Plan, outcomes: Sequence[Outcome], label: str) -> dict[int, Outcome]:
-    """Return a model's finished runs by the number of the seed, or of the seed and fold."""
-    folds = plan.options.runs_of_seed
+    """Return a model's finished runs by the number of the seed, or of the seed and fold, counted from 0."""
+    folds, first = plan.options.runs_of_seed, plan.options.seed
     return {
-        outcome.run.seed * folds + (outcome.run.fold or 0): outcome
+        (outcome.run.seed - first) * folds + (outcome.run.fold or 0): outcome
         for outcome in outcomes
         if outcome.run.label == label and outcome.result is not None
     }

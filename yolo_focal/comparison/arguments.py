@@ -16,7 +16,6 @@ from yolo_focal.errors import ConfigError, one_line
 _OWN = {
     "model": "models= names them",
     "task": "it is the models'",
-    "seed": "seeds= says how many",
     "project": "everything goes to runs/compare/",
     "exist_ok": "a run goes on where it was",
     "resume": "the same command goes on by itself",
@@ -54,7 +53,7 @@ def check(arguments: Mapping[str, Any]) -> dict[str, Any]:
             f"batch={effective['batch']}: write a number of images of at least 1, such as batch=16; a size that is "
             "found automatically would differ from model to model"
         )
-    left_out = {*_OWN, "data", "name", "cfg", "save_dir", "pretrained", "split"}
+    left_out = {*_OWN, "seed", "data", "name", "cfg", "save_dir", "pretrained", "split"}
     return {key: value for key, value in effective.items() if key not in left_out}
 
 

@@ -31,6 +31,7 @@ def compare(
     per_device: int = 1,
     gpus_per_run: int = 1,
     budget: str | None = None,
+    seed: int = 0,
     engine: str = "local",
     address: str | None = None,
     storage: str | None = None,
@@ -68,6 +69,8 @@ def compare(
         budget: What all runs together may take, such as "12h", "90min" or "500epochs". If it does not pay for all
             models with all seeds, short trainings with a seed of their own choose those that it is spent on, by
             successive halving; the first model is never dropped.
+        seed: The first of the seeds; the others are the numbers after it. What was chosen by a comparison of the seeds
+            0 to 2 is confirmed by one with `seed=3`.
         engine: "local", or "ray" for a Ray cluster, whose nodes have the data under the same paths. Each run takes a
             GPU where the cluster has some and `device` is not "cpu", and the CPUs that the cluster's smallest node has
             for one; `parallel` is the largest number of runs at once, without it as many as fit. A run whose node is
@@ -101,7 +104,8 @@ def compare(
     from yolo_focal.comparison.plan import Options
 
     options = Options(
-        *(seeds, parallel, folds, split, margin, all_pairs, snapshot_every, lang, per_device, gpus_per_run, budget)
+        *(seeds, parallel, folds, split, margin, all_pairs, snapshot_every, lang, per_device, gpus_per_run, budget),
+        seed=seed,
     )
     threads = torch.get_num_threads()
     try:

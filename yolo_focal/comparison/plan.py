@@ -35,7 +35,7 @@ class Options(NamedTuple):
     """What a comparison is asked for beside models, data and arguments of `yolo train`.
 
     Attributes:
-        seeds: Number of seeds: 0, 1, 2...
+        seeds: Number of seeds.
         parallel: Number of runs side by side; None for one on each named GPU, or one.
         folds: Number of folds of a cross-validation; 0 for none.
         split: "test" or "val", the images that the verdict is about; None for test images where there are any.
@@ -46,7 +46,7 @@ class Options(NamedTuple):
         per_device: Number of runs side by side on each named GPU.
         gpus_per_run: Number of GPUs that a run's batches are shared among.
         budget: What all runs together may take, such as "12h"; None for no limit.
-        first_seed: The first of the seeds.
+        seed: The first of the seeds; the others follow it.
     """
 
     seeds: int = 5
@@ -60,7 +60,7 @@ class Options(NamedTuple):
     per_device: int = 1
     gpus_per_run: int = 1
     budget: str | None = None
-    first_seed: int = 0
+    seed: int = 0
 
     @property
     def runs_of_seed(self) -> int:
@@ -269,8 +269,9 @@ def begin(folder: Path, request: Request, whole: Path | None = None) -> tuple[Pl
         },
         "pretrained": found_models.digest(weights) if isinstance(weights, str) else weights,
         "folds": options.folds,
-        # Each GPU normalises its own share of a batch. Left out where there is one: older plans have no such entry.
+        # Left out by default, as older plans have no such entries. Each GPU normalises its own share of a batch.
         **({"gpus_per_run": options.gpus_per_run} if options.gpus_per_run > 1 else {}),
+        **({"seed": options.seed} if options.seed else {}),
         "versions": {package: version(package) for package in PACKAGES},
     }
     known = read_json(folder / PLAN)
@@ -307,8 +308,8 @@ def _check_options(models: Sequence[str], options: Options, arguments: dict[str,
         raise ConfigError(
             f"models={','.join(map(str, models))}: write two or more, such as models=yolov8n.yaml,yolov8n-focal.yaml"
         )
-    least_of = {"seeds": 1, "parallel": 1, "folds": 0, "snapshot_every": 1, "per_device": 1, "gpus_per_run": 1}
-    for name, least in least_of.items():
+    from_one = ("seeds", "parallel", "snapshot_every", "per_device", "gpus_per_run")
+    for name, least in {**dict.fromkeys(from_one, 1), "folds": 0, "seed": 0}.items():
         value = getattr(options, name)
         if value is None and name == "parallel":
             continue
@@ -344,7 +345,7 @@ def _is_about_test(dataset: Dataset, options: Options) -> bool:
 
 
 def _runs(plan: Plan) -> Iterator[Run]:
-    for seed in range(plan.options.first_seed, plan.options.first_seed + plan.options.seeds):
+    for seed in range(plan.options.seed, plan.options.seed + plan.options.seeds):
         files: list[Any] = [plan.dataset.name]
         if plan.options.folds:
             files = cross_validation.write_folds(plan.dataset, plan.options.folds, seed, plan.folder / "folds")
@@ -410,9 +411,10 @@ def _changes(known: dict[str, Any], now: dict[str, Any]) -> Iterator[tuple[str, 
         yield "pretrained", "the file as it was", "another one"
     if known["folds"] != now["folds"]:
         yield "folds", known["folds"], now["folds"]
-    gpus = [facts.get("gpus_per_run", 1) for facts in (known, now)]
-    if gpus[0] != gpus[1]:
-        yield "gpus_per_run", *gpus
+    for key, default in (("gpus_per_run", 1), ("seed", 0)):
+        before, after = (facts.get(key, default) for facts in (known, now))
+        if before != after:
+            yield key, before, after
     for package, before in known["versions"].items():
         if before != now["versions"].get(package):
             yield package, before, now["versions"].get(package)

@@ -161,8 +161,9 @@ def _pairs(analysis: Analysis, pair: Pair) -> Figure | None:
 
 
 def _run_name(plan: Plan, number: int) -> str:
-    folds = plan.options.folds
-    return f"seed {number // folds}, fold {number % folds}" if folds else f"seed {number}"
+    seed, fold = divmod(number, plan.options.runs_of_seed)
+    name = f"seed {plan.options.seed + seed}"
+    return f"{name}, fold {fold}" if plan.options.folds else name
 
 
 def _speed(analysis: Analysis, costs: Mapping[str, Cost]) -> Figure | None:

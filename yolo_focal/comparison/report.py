@@ -254,7 +254,7 @@ def _cell(value: Any) -> str:
 def _methods(analysis: Analysis, outcomes: Sequence[Outcome]) -> Iterator[str]:
     plan = analysis.plan
     lang = plan.options.lang
-    yield phrase(lang, "method_runs", last_seed=plan.options.seeds - 1)
+    yield phrase(lang, "method_runs", first=plan.options.seed, last=plan.options.seed + plan.options.seeds - 1)
     if plan.options.folds:
         yield phrase(lang, "method_folds", folds=plan.options.folds)
     yield phrase(lang, "method_seeds")

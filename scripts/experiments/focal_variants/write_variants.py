@@ -92,13 +92,10 @@ def main(
         for original, names in models.items():
             name = f"choose-{original}-{Path(file).stem}"
             print(f"yolo-focal compare data={file} models={','.join(names)} seeds=3 {common} name={name}")
-    print(
-        "# Then the best two and the original with 8 fresh seeds. The command counts seeds from 0: with seeds=11, those"
-    )
-    print("# from 3 on are fresh, and what is reported is computed from them alone, with Holm over what is claimed.")
+    print("\n# Then the best two and the original with 8 fresh seeds, and Holm over what is claimed.")
     for file in data.split(","):
         names = f"{models['yolov8'][0]},BEST,SECOND"
-        print(f"yolo-focal compare data={file} models={names} seeds=11 {common} name=confirm-{Path(file).stem}")
+        print(f"yolo-focal compare data={file} models={names} seed=3 seeds=8 {common} name=confirm-{Path(file).stem}")
 
 
 def _write(variant: Variant, folder: Path, weights: str, images: str) -> tuple[Path, str]:
