@@ -1,37 +1,60 @@
 """Pool comparisons of the same models, with the same seeds, on several data sets.
 
 python scripts/experiments/focal_variants/pool_comparisons.py runs/compare/confirm-raccoon runs/compare/confirm-fruit
+    [plot=confirm.png] [correction=holm]
 
 Prints a Markdown table: each model's mean difference to the first one, with its interval, on each data set and over all
 of them; the highest mean first. Over all of them, the score of a seed is the mean of its scores on the data sets. The
-intervals are corrected by Holm's procedure: those of the data sets together, and those of the means together.
+intervals are corrected by Holm's procedure: those of the data sets together, and those of the means together. With
+`correction=none`, for a table that models are chosen by and nothing is claimed from, each is that of one comparison.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Hashable
 from pathlib import Path
+from typing import TypeVar
 
 import polars as pl
+from matplotlib.figure import Figure
 
 from yolo_focal.comparison.holm import compare_all
 from yolo_focal.comparison.statistics import Difference
 
+Key = TypeVar("Key", bound=Hashable)
 Scores = dict[int, float]
+Differences = dict[str, Difference]  # by model
+
+_MEAN = "mean"
 
 
-def main(*folders: str) -> None:
-    """Print the table."""
+def main(*folders: str, plot: str = "", correction: str = "holm") -> None:
+    """Print the table and draw the plot."""
     scores = {Path(folder).name: read(Path(folder)) for folder in folders}
     first, *others = next(iter(scores.values()))
-    by_set = compare_all({(name, other): (of[first], of[other]) for name, of in scores.items() for other in others})
+    claims = {(name, other): (of[first], of[other]) for name, of in scores.items() for other in others}
+    by_set = compare(claims, correction)
     means = {model: mean_over_sets([of[model] for of in scores.values()]) for model in [first, *others]}
-    pooled = compare_all({other: (means[first], means[other]) for other in others})
-    print(f"| against {first} | {' | '.join(scores)} | mean | p |\n|{' --- |' * (len(scores) + 3)}")
-    for other, difference in sorted(pooled.items(), key=lambda item: -item[1].mean if item[1] else 0):
-        cells = [cell(by_set[name, other]) for name in scores]
-        p = f"{difference.p:.3f}" if difference else ""
-        print(f"| {other} | {' | '.join(cells)} | {cell(difference)} | {p} |")
+    columns: dict[str, Differences] = {
+        _MEAN: compare({other: (means[first], means[other]) for other in others}, correction),
+        **{name: {other: by_set[name, other] for other in others} for name in scores},
+    }
+    models = sorted(columns[_MEAN], key=lambda other: -columns[_MEAN][other].mean)
+    print(f"| against {first} | {' | '.join(columns)} | p of the mean |\n|{' --- |' * (len(columns) + 2)}")
+    for model in models:
+        cells = [cell(of_model[model]) for of_model in columns.values()]
+        print(f"| {model} | {' | '.join(cells)} | {columns[_MEAN][model].p:.3f} |")
+    if plot:
+        draw(columns, models, first).savefig(plot, dpi=150)
+
+
+def compare(pairs: dict[Key, tuple[Scores, Scores]], correction: str) -> dict[Key, Difference]:
+    """Compare pairs of scores, corrected for their number or not."""
+    compared = (
+        compare_all(pairs) if correction == "holm" else {key: compare_all({key: pairs[key]})[key] for key in pairs}
+    )
+    return {key: difference for key, difference in compared.items() if difference is not None}
 
 
 def read(folder: Path) -> dict[str, Scores]:
@@ -50,10 +73,33 @@ def mean_over_sets(of_sets: list[Scores]) -> Scores:
     return {seed: sum(scores[seed] for scores in of_sets) / len(of_sets) for seed in sorted(seeds)}
 
 
-def cell(difference: Difference | None) -> str:
+def cell(difference: Difference) -> str:
     """Return a difference with its interval."""
-    return f"{difference.mean:+.4f} ({difference.low:+.4f} to {difference.high:+.4f})" if difference else ""
+    return f"{difference.mean:+.4f} ({difference.low:+.4f} to {difference.high:+.4f})"
+
+
+def draw(columns: dict[str, Differences], models: list[str], first: str) -> Figure:
+    """Draw each model's differences with their intervals, one below the other."""
+    figure = Figure(figsize=(7, 1 + 0.14 * len(models) * (len(columns) + 1)), layout="constrained")
+    axes = figure.add_subplot(xlabel=f"difference of mAP50-95 to {first}, with the 95 % interval over seeds")
+    for index, (name, differences) in enumerate(columns.items()):
+        style = {"fmt": "D", "color": "black", "zorder": 3} if name == _MEAN else {"fmt": "o", "markersize": 4}
+        in_order = [differences[model] for model in models]
+        axes.errorbar(
+            [difference.mean for difference in in_order],
+            [row + 0.7 * (index / len(columns) - 0.4) for row in range(len(models))],
+            xerr=[difference.high - difference.mean for difference in in_order],
+            label=name,
+            capsize=2,
+            **style,
+        )
+    axes.set_yticks(range(len(models)), models)
+    axes.invert_yaxis()
+    axes.axvline(0, color="gray", linewidth=1, linestyle=":")
+    axes.legend(fontsize="small")
+    return figure
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    options = dict(argument.split("=", 1) for argument in sys.argv[1:] if "=" in argument)
+    main(*(argument for argument in sys.argv[1:] if "=" not in argument), **options)
