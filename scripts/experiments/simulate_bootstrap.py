@@ -15,7 +15,7 @@ import sys
 import numpy as np
 
 from yolo_focal.comparison import bootstrap
-from yolo_focal.comparison.bootstrap import over_images
+from yolo_focal.comparison.bootstrap import over_images, resample
 from yolo_focal.comparison.precision import Scorer
 from yolo_focal.comparison.recording import Validation
 from yolo_focal.comparison.statistics import difference
@@ -86,7 +86,7 @@ def coverage(comparisons: int, seeds: int, images: int) -> list[float]:
         shared = scene(rng, images)
         first, other = (trained(rng, shared, skill, seeds) for skill in SKILLS)
         by_seeds = difference([s.score() for s in first], [s.score() for s in other])
-        by_both = over_images({n: [s] for n, s in enumerate(first)}, {n: [s] for n, s in enumerate(other)}, images)
+        by_both = over_images(*resample([{n: [s] for n, s in enumerate(model)} for model in (first, other)]))
         assert by_both is not None
         intervals = [(by_seeds.low, by_seeds.high), by_both[:2], percentiles(rng, first, other, images)]
         covered += [low < truth < high for low, high in intervals]

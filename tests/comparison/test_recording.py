@@ -14,7 +14,7 @@ from ultralytics import YOLO
 from ultralytics.utils.metrics import ap_per_class
 
 from yolo_focal.comparison import bootstrap, recording, sizes
-from yolo_focal.comparison.bootstrap import over_images
+from yolo_focal.comparison.bootstrap import over_images, resample
 from yolo_focal.comparison.precision import Scorer
 from yolo_focal.comparison.recording import Recorder, Validation
 from yolo_focal.comparison.task import METRICS
@@ -197,7 +197,7 @@ def test_what_other_images_add_is_what_a_bootstrap_of_the_mean_gives() -> None:
     rng = np.random.default_rng(0)
     first = {seed: [Scorer(simulated(rng, 40), "detect")] for seed in range(3)}
     other = {seed: [Scorer(simulated(rng, 40, skill=0.9), "detect")] for seed in range(3)}
-    found = over_images(first, other, 40)
+    found = over_images(*resample([first, other]))
     assert found is not None
     apart = [other[seed][0].score() - first[seed][0].score() for seed in range(3)]
     assert found.low < np.mean(apart) < found.high
@@ -209,14 +209,14 @@ def test_what_other_images_add_is_what_a_bootstrap_of_the_mean_gives() -> None:
         weights = np.bincount(rng.integers(40, size=40), minlength=40).astype(float)
         draws.append(np.mean([other[s][0].score(weights) - first[s][0].score(weights) for s in range(3)]))
     assert found.deviation == pytest.approx(np.std(draws), rel=0.15)
-    assert over_images(first, {0: other[0]}, 40) is None
+    assert over_images(*resample([first, {0: other[0]}])) is None
 
 
 @pytest.mark.slow
 def test_a_model_with_itself_differs_on_no_images() -> None:
     rng = np.random.default_rng(0)
     scorers = {seed: [Scorer(simulated(rng, 20), "detect")] for seed in range(3)}
-    found = over_images(scorers, scorers, 20)
+    found = over_images(*resample([scorers, scorers]))
     assert found is not None
     assert (found.low, found.high) == (0, 0)
 
@@ -233,7 +233,7 @@ def test_the_interval_covers_the_true_difference(monkeypatch: pytest.MonkeyPatch
     for _ in range(times):
         images = scene(rng, 40)
         first, other = ({s: [x] for s, x in enumerate(trained(rng, images, skill, 4))} for skill in (0.6, 0.7))
-        found = over_images(first, other, 40)
+        found = over_images(*resample([first, other]))
         assert found is not None
         covered += found.low < truth < found.high
     assert covered >= 25  # fewer than 25 of 30 have a probability below 1 % at 95 %

@@ -262,6 +262,13 @@ def test_when_a_curve_is_flat(losses: list[float], is_flat: bool) -> None:
     assert warm._is_flat([warm.Point(9, step, 0.1, loss) for step, loss in enumerate(losses)]) == is_flat
 
 
+@pytest.mark.parametrize(
+    ("images", "steps"), [(1, 600), (60, 960), (94, 1500), (500, 1500), (1000, 3000), (1224, 3672), (5000, 4500)]
+)
+def test_more_images_take_more_steps(images: int, steps: int) -> None:
+    assert warm._count_steps(images) == steps
+
+
 def test_a_fit_ends_without_a_progress_bar_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LOGGER, "level", logging.ERROR)  # Ultralytics' bar counts nothing then
     old, maps = small()

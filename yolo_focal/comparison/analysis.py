@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Callable, NamedTuple
 
 from yolo_focal.comparison import recording
-from yolo_focal.comparison.bootstrap import ImagesInterval, over_images
+from yolo_focal.comparison.bootstrap import ImagesInterval, over_images, resample
 from yolo_focal.comparison.folds import test_fraction
 from yolo_focal.comparison.holm import compare_all
 from yolo_focal.comparison.outcomes import Outcome, by_class, by_size
@@ -69,7 +69,7 @@ def analyse(plan: Plan, outcomes: Sequence[Outcome]) -> Analysis:
         score,
         scores,
         over_seeds,
-        {pair: _over_images(plan, finished, pair, difference) for pair, difference in over_seeds.items()},
+        _over_images(plan, finished, over_seeds),
         {other: _differences(plan, of_score) for other, of_score in by_score.items()},
         {pair: _by_name(plan, pair, finished, by_class) for pair in over_seeds},
         {pair: _by_name(plan, pair, finished, by_size) for pair in over_seeds},
@@ -134,23 +134,25 @@ def fraction(plan: Plan) -> float | None:
 
 
 def _over_images(
-    plan: Plan, finished: Mapping[str, Mapping[int, Outcome]], pair: Pair, difference: Difference | None
-) -> ImagesInterval | None:
-    """Return the interval over seeds and images, with the confidence that corrections give that over the seeds."""
-    if (
-        difference is None or plan.options.folds
-    ):  # each image is validated on once in a cross-validation: the folds are other images
-        return None
+    plan: Plan, finished: Mapping[str, Mapping[int, Outcome]], over_seeds: Mapping[Pair, Difference | None]
+) -> dict[Pair, ImagesInterval | None]:
+    """Return each pair's interval over seeds and images, with the confidence of its corrected interval over seeds."""
+    # Each image is validated on once in a cross-validation: the folds are other images.
+    if plan.options.seeds < 2 or plan.options.folds:
+        return dict.fromkeys(over_seeds)
     scorers = [
         {
-            number: [Scorer(validation, plan.task) for validation in validations(plan, outcome.run.folder)]
+            number: found
             for number, outcome in finished[label].items()
+            if (found := [Scorer(validation, plan.task) for validation in validations(plan, outcome.run.folder)])
         }
-        for label in pair
+        for label in plan.labels
     ]
-    known = [{number: found for number, found in of_label.items() if found} for of_label in scorers]
-    images = {scorer.images for of_label in known for found in of_label.values() for scorer in found}
-    return over_images(known[0], known[1], images.pop(), difference.level) if len(images) == 1 else None
+    resampled = dict(zip(plan.labels, resample(scorers)))
+    return {
+        pair: difference and over_images(resampled[pair.first], resampled[pair.other], difference.level)
+        for pair, difference in over_seeds.items()
+    }
 
 
 def _by_name(

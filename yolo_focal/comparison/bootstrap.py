@@ -9,12 +9,16 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
+from ultralytics.utils import TQDM
 
 from yolo_focal.comparison.precision import Scorer
 from yolo_focal.comparison.statistics import CONFIDENCE
 
 _RESAMPLES = 1000
-_WORK = 2e9  # about how many detections may be looked at in all
+_FEWEST = 100  # a standard deviation of so many is known to 7 %
+_WORK = 1.2e9  # `Scorer.work` of all resamples of all models: about three minutes of a CPU core
+
+Array = npt.NDArray[np.float64]
 
 
 class ImagesInterval(NamedTuple):
@@ -33,50 +37,77 @@ class ImagesInterval(NamedTuple):
     resamples: int
 
 
-def over_images(
-    first: Mapping[int, Sequence[Scorer]],
-    other: Mapping[int, Sequence[Scorer]],
-    images: int,
-    level: float = CONFIDENCE,
-) -> ImagesInterval | None:
+class Resampled(NamedTuple):
+    """A model's scores on the validation images, and on images that are drawn from them anew.
+
+    Attributes:
+        images: Number of validation images.
+        observed: The score of each seed on the images as they are.
+        drawn: The scores of each seed on each draw, `(number of draws,)`.
+    """
+
+    images: int
+    observed: dict[int, float]
+    drawn: dict[int, Array]
+
+
+def resample(models: Sequence[Mapping[int, Sequence[Scorer]]]) -> list[Resampled]:
+    """Score models on images that are drawn anew with replacement, the same for all models and all seeds.
+
+    Args:
+        models: Of each model and seed, the validations that its score is the mean of, all on the same images.
+    """
+    every = [scorer for model in models for scorers in model.values() for scorer in scorers]
+    work = sum(scorer.work for scorer in every)
+    resamples = int(min(_RESAMPLES, max(_FEWEST, _WORK / max(work, 1))))
+    weights = {images: _draw(images, resamples) for images in {scorer.images for scorer in every}}
+    resampled = []
+    with TQDM(total=len(every), desc="Drawing the images anew") as bar:
+        for model in models:
+            drawn: dict[int, Array] = {}
+            for seed, scorers in model.items():
+                scores = []
+                for scorer in scorers:
+                    scores.append([scorer.score(of_draw) for of_draw in weights[scorer.images]])
+                    bar.update()
+                drawn[seed] = np.mean(scores, axis=0)
+            observed = {seed: float(np.mean([s.score() for s in scorers])) for seed, scorers in model.items()}
+            images = {scorer.images for scorers in model.values() for scorer in scorers}
+            resampled.append(Resampled(max(images, default=0), observed, drawn))
+    return resampled
+
+
+def _draw(images: int, resamples: int) -> list[Array]:
+    """Return how often each image is in each draw."""
+    rng = np.random.default_rng(0)
+    return [np.bincount(rng.integers(images, size=images), minlength=images).astype(float) for _ in range(resamples)]
+
+
+def over_images(first: Resampled, other: Resampled, level: float = CONFIDENCE) -> ImagesInterval | None:
     """Return the interval over seeds and images.
 
-    The images are drawn anew with replacement, the same for both models and all seeds, and the mean difference is
-    computed on each draw. Its variance over the draws is what the choice of the images adds; the variance over the
+    The variance of the mean difference over the draws is what the choice of the images adds; the variance over the
     seeds divided by their number is what the choice of the seeds adds. The interval is that of Student's t for their
     sum, with Satterthwaite's degrees of freedom, and at least as wide as that over the seeds alone.
 
     Args:
-        first: Of each seed, the first model's validations that its score is the mean of.
-        other: The other model's, of the same seeds.
-        images: Number of validation images.
+        first: The first model.
+        other: The other one, of the same seeds and images.
         level: Confidence of the interval.
 
     Returns:
-        The interval; None with fewer than two seeds or two images.
+        The interval; None with fewer than two seeds or two images, or if the images are not the same.
     """
-    seeds = sorted(first.keys() & other.keys())
-    if len(seeds) < 2 or images < 2:
+    seeds = sorted(first.observed.keys() & other.observed.keys())
+    images = first.images
+    if len(seeds) < 2 or images < 2 or images != other.images:
         return None
-    size = sum(scorer.size for models in (first, other) for seed in seeds for scorer in models[seed])
-    resamples = int(min(_RESAMPLES, max(100, _WORK / max(size, 1))))
-    rng = np.random.default_rng(0)
-
-    def differences(weights: npt.NDArray[np.float64] | None) -> npt.NDArray[np.float64]:
-        scores = [
-            [np.mean([scorer.score(weights) for scorer in models[seed]]) for seed in seeds] for models in (first, other)
-        ]
-        return np.subtract(scores[1], scores[0])
-
-    observed = differences(None)
-    drawn = [
-        float(differences(np.bincount(rng.integers(images, size=images), minlength=images).astype(float)).mean())
-        for _ in range(resamples)
-    ]
+    observed = np.array([other.observed[seed] - first.observed[seed] for seed in seeds])
+    drawn = np.mean([other.drawn[seed] - first.drawn[seed] for seed in seeds], axis=0)
     by_seeds, by_images = float(observed.var(ddof=1)) / len(seeds), float(np.nanvar(drawn, ddof=1))
     total = by_seeds + by_images
     if total == 0:
-        return ImagesInterval(float(observed.mean()), float(observed.mean()), 0.0, resamples)
+        return ImagesInterval(float(observed.mean()), float(observed.mean()), 0.0, len(drawn))
     freedom = total**2 / (by_seeds**2 / (len(seeds) - 1) + by_images**2 / (images - 1))
     tail = (1 - level) / 2
     reach = max(  # images add to what the seeds alone leave open, and never take from it
@@ -84,4 +115,4 @@ def over_images(
         float(stats.t.isf(tail, len(seeds) - 1)) * math.sqrt(by_seeds),
     )
     mean = float(observed.mean())
-    return ImagesInterval(mean - reach, mean + reach, math.sqrt(by_images), resamples)
+    return ImagesInterval(mean - reach, mean + reach, math.sqrt(by_images), len(drawn))

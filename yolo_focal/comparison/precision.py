@@ -11,6 +11,7 @@ from ultralytics.utils.metrics import compute_ap
 from yolo_focal.comparison.recording import Validation
 
 _EPS = 1e-16  # Ultralytics'
+_DETECTIONS_PER_CLASS = 1000  # that take as long as what is done once for each class
 
 
 class Scorer:
@@ -41,9 +42,9 @@ class Scorer:
         return len(self._validation.images)
 
     @property
-    def size(self) -> int:
-        """Number of detections."""
-        return len(self._validation.confidence)
+    def work(self) -> int:
+        """How long a score takes, in the time that it takes for a detection: about 0.14 microseconds."""
+        return len(self._validation.confidence) + _DETECTIONS_PER_CLASS * len(self._detections)
 
     def score(self, weights: npt.NDArray[Any] | None = None) -> float:
         """Return mAP50-95, or the accuracy, as a share of 1; NaN if no chosen image has an object.

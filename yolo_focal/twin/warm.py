@@ -19,9 +19,11 @@ from yolo_focal import images
 from yolo_focal.twin.graft import pass_through
 from yolo_focal.twin.layers import observe
 
-_STEPS = 1500  # at most, and as many with 94 images or more
-_STEPS_PER_IMAGE = 16
 _MIN_STEPS = 600  # with few images fewer steps lose more than they save
+_STEPS_PER_IMAGE = 16  # until there are `_STEPS`
+_STEPS = 1500  # with 94 to 500 images
+_STEPS_PER_IMAGE_OF_MANY = 3
+_MAX_STEPS = 4500
 _BATCH = 16
 _LEARNING_RATE = 3e-3  # maximum of the one-cycle schedule
 _VIEWS = 1600  # views of all images together, or two of each image if that is more
@@ -92,12 +94,18 @@ def _fit(original: Any, layers: dict[int, nn.Module], files: list[Path], imgsz: 
     with TQDM(batches, total=-(-count // images.BATCH), desc="Running the original") as views:
         train_maps = _record(original, list(layers), views)
     held_out_maps = _record(original, list(layers), images.letterboxed(held_out, imgsz))
-    steps = min(_STEPS, max(_MIN_STEPS, _STEPS_PER_IMAGE * len(train)))
+    steps = _count_steps(len(train))
     return [
         point
         for index, layer in layers.items()
         for point in _fit_layer(index, layer, original.model[index], train_maps[index], held_out_maps[index], steps)
     ]
+
+
+def _count_steps(images: int) -> int:
+    """Return how many steps a fit to so many images takes."""
+    few = min(_STEPS, max(_MIN_STEPS, _STEPS_PER_IMAGE * images))
+    return max(few, min(_MAX_STEPS, _STEPS_PER_IMAGE_OF_MANY * images))
 
 
 def _record(original: Any, indices: list[int], batches: Iterable[Tensor]) -> dict[int, Maps]:
