@@ -10,9 +10,11 @@ and images, and the percentiles of a bootstrap that draws seeds and images anew.
 
 from __future__ import annotations
 
+import logging
 import sys
 
 import numpy as np
+from ultralytics.utils import LOGGER
 
 from yolo_focal.comparison import bootstrap
 from yolo_focal.comparison.bootstrap import over_images, resample
@@ -96,6 +98,7 @@ def coverage(comparisons: int, seeds: int, images: int) -> list[float]:
 def main(comparisons: str = "400", seeds: str = "3,5,10", images: str = "40,200") -> None:
     """Print the table."""
     bootstrap._RESAMPLES = 100  # enough for a standard deviation
+    LOGGER.setLevel(logging.ERROR)  # no progress bar for each comparison
     print("| seeds | images | over seeds | over seeds and images | percentiles |\n| ---: | ---: | --- | --- | --- |")
     for number in map(int, seeds.split(",")):
         for size in map(int, images.split(",")):

@@ -62,7 +62,7 @@ def resample(models: Sequence[Mapping[int, Sequence[Scorer]]]) -> list[Resampled
     resamples = int(min(_RESAMPLES, max(_FEWEST, _WORK / max(work, 1))))
     weights = {images: _draw(images, resamples) for images in {scorer.images for scorer in every}}
     resampled = []
-    with TQDM(total=len(every), desc="Drawing the images anew") as bar:
+    with TQDM(total=len(every), desc="Drawing the images anew", disable=None if every else True) as bar:
         for model in models:
             drawn: dict[int, Array] = {}
             for seed, scorers in model.items():
