@@ -39,6 +39,7 @@ ELSEWHERE = {
     "python scripts/maintain/torch_matrix.py": "it installs other releases of torch",
     "python scripts/experiments/": "an experiment of hours; tests/scripts has what can be run in minutes",
     "yolo-focal derive model=yolov8n.pt images=coco128/images": "an experiment on data that are not shipped",
+    "yolo-focal derive model=yolov8n.pt images=photos data=coco128.yaml": "an experiment on data that are not shipped",
     "yolo-focal compare data=raccoon.yaml": "an experiment on data that are not shipped",
 }
 _PROGRAMS = {"yolo": YOLO, "yolo-focal": COMMAND}
