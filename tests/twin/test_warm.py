@@ -127,6 +127,7 @@ def test_pass_through_is_exact_on_any_input() -> None:
 @pytest.fixture
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(warm, "_STEPS", 60)
+    monkeypatch.setattr(warm, "_MAX_STEPS", 60)
     monkeypatch.setattr(warm, "_VIEWS", 48)
     monkeypatch.setattr(warm, "_is_flat", lambda curve: False)  # noqa: ARG005
 
@@ -175,7 +176,8 @@ def test_the_number_of_threads_is_put_back(cores: int, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(
-    ("count", "views", "steps"), [(1, 32, 600), (6, 192, 600), (24, 704, 600), (102, 1600, 1500), (1000, 1874, 1500)]
+    ("count", "views", "steps"),
+    [(1, 32, 600), (6, 192, 600), (24, 704, 600), (102, 1600, 1500), (1000, 1874, 2811), (5000, 9374, 4500)],
 )
 def test_the_work_grows_with_the_images(count: int, views: int, steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
@@ -260,13 +262,6 @@ def test_what_is_not_held_out_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> N
 )
 def test_when_a_curve_is_flat(losses: list[float], is_flat: bool) -> None:
     assert warm._is_flat([warm.Point(9, step, 0.1, loss) for step, loss in enumerate(losses)]) == is_flat
-
-
-@pytest.mark.parametrize(
-    ("images", "steps"), [(1, 600), (60, 960), (94, 1500), (500, 1500), (1000, 3000), (1224, 3672), (5000, 4500)]
-)
-def test_more_images_take_more_steps(images: int, steps: int) -> None:
-    assert warm._count_steps(images) == steps
 
 
 def test_a_fit_ends_without_a_progress_bar_too(monkeypatch: pytest.MonkeyPatch) -> None:

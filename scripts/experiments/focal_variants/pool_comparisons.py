@@ -96,7 +96,7 @@ def draw(columns: dict[str, Differences], models: list[str], first: str) -> Figu
     axes.set_yticks(range(len(models)), models)
     axes.invert_yaxis()
     axes.axvline(0, color="gray", linewidth=1, linestyle=":")
-    axes.legend(fontsize="small")
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), fontsize="small")
     return figure
 
 
