@@ -227,6 +227,38 @@ def test_labels_that_are_missing_are_named(
 
 
 @pytest.mark.parametrize(
+    ("given", "unknown"),
+    [
+        ({}, ""),
+        ({"fraction": 0.5}, "dog"),
+        ({"fraction": 1}, ""),
+        ({"fraction": 3}, ""),
+        ({"fraction": 2}, "dog"),
+        ({"fraction": 0.01}, "dog"),
+        ({"fraction": 0.5, "single_cls": True}, ""),
+    ],
+)
+def test_classes_that_are_left_out_of_the_training_are_named(
+    given: dict[str, Any], unknown: str, tmp_path: Path
+) -> None:
+    labels = [tmp_path / f"{index}.txt" for index in range(4)]
+    for index, label in enumerate(labels):
+        label.write_text(f"{int(index > 1)} 0.5 0.5 0.1 0.1\n")
+    train = Split([f"{index}.jpg" for index in range(4)], [str(label) for label in labels], {0: 2, 1: 2})
+    its_plan = plan(tmp_path)
+    splits = {**its_plan.dataset.splits, "train": train}
+    its_plan = its_plan._replace(
+        dataset=its_plan.dataset._replace(splits=splits), arguments={**its_plan.arguments, **given}
+    )
+    count = {0.01: 1}.get(given.get("fraction", 1), 2)
+    said = (
+        f"The {count} training images have no labels of dog: no model can learn these classes, and fraction= takes the "
+        "first images by name."
+    )
+    assert warnings_of(outcomes(tmp_path), tmp_path, plan=its_plan) == ([said] if unknown else [])
+
+
+@pytest.mark.parametrize(
     ("work", "said"),
     [
         (

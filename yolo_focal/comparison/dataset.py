@@ -94,6 +94,21 @@ def digest(dataset: Dataset, known: Path) -> str:
     return whole.hexdigest()[:16]
 
 
+def first_images(split: Split, fraction: float) -> Split:
+    """Return the part of a split that `fraction` leaves to a training: Ultralytics takes the first images by name.
+
+    Args:
+        split: The training images, with label files.
+        fraction: A share of 1, or in later releases of Ultralytics a number of images.
+    """
+    whole = len(split.images)
+    count = fraction if isinstance(fraction, int) and fraction > 1 else max(1, round(whole * fraction))
+    if count >= whole:
+        return split
+    labels = split.labels[:count]
+    return Split(split.images[:count], labels, _count(labels))
+
+
 def _labelled(places: Any) -> Split:
     """Return a split whose labels are text files beside the images' folder."""
     reader = SimpleNamespace(prefix="", fraction=1.0)  # all that the method uses of its data set

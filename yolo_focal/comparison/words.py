@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from yolo_focal.comparison import power
 from yolo_focal.comparison.analysis import Analysis, Pair, fraction, looks, pairs, spreads
 from yolo_focal.comparison.bootstrap import ImagesInterval
+from yolo_focal.comparison.dataset import first_images
 from yolo_focal.comparison.outcomes import Outcome
 from yolo_focal.comparison.phrasing import phrase
 from yolo_focal.comparison.plan import Plan
@@ -169,6 +170,11 @@ def _about_labels(plan: Plan) -> Iterator[str]:
         yield phrase(lang, "no_labels", split=split)
     elif missing:
         yield phrase(lang, "no_labels_of", split=split, classes=", ".join(missing))
+    if plan.task != "classify" and not plan.options.folds and not plan.arguments.get("single_cls"):
+        trained = first_images(plan.dataset.splits["train"], plan.arguments.get("fraction", 1.0))
+        unknown = [name for index, name in enumerate(names) if boxes.get(index) and not trained.boxes.get(index)]
+        if unknown:
+            yield phrase(lang, "no_training_labels_of", count=len(trained.images), classes=", ".join(unknown))
     if len(names) == 1 and plan.task != "classify":
         yield phrase(lang, "one_class")
 
