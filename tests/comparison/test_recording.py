@@ -210,6 +210,9 @@ def test_what_other_images_add_is_what_a_bootstrap_of_the_mean_gives() -> None:
         draws.append(np.mean([other[s][0].score(weights) - first[s][0].score(weights) for s in range(3)]))
     assert found.deviation == pytest.approx(np.std(draws), rel=0.15)
     assert over_images(*resample([first, {0: other[0]}])) is None
+    on_fewer = {seed: [Scorer(simulated(rng, 40 - seed), "detect")] for seed in range(3)}
+    assert over_images(*resample([first, on_fewer])) is None
+    assert over_images(*resample([on_fewer, on_fewer])) is None
 
 
 @pytest.mark.slow

@@ -41,7 +41,7 @@ class Resampled(NamedTuple):
     """A model's scores on the validation images, and on images that are drawn from them anew.
 
     Attributes:
-        images: Number of validation images.
+        images: Number of validation images; 0 if there is none, or not the same number for all seeds.
         observed: The score of each seed on the images as they are.
         drawn: The scores of each seed on each draw, `(number of draws,)`.
     """
@@ -73,7 +73,7 @@ def resample(models: Sequence[Mapping[int, Sequence[Scorer]]]) -> list[Resampled
                 drawn[seed] = np.mean(scores, axis=0)
             observed = {seed: float(np.mean([s.score() for s in scorers])) for seed, scorers in model.items()}
             images = {scorer.images for scorers in model.values() for scorer in scorers}
-            resampled.append(Resampled(max(images, default=0), observed, drawn))
+            resampled.append(Resampled(images.pop() if len(images) == 1 else 0, observed, drawn))
     return resampled
 
 

@@ -94,14 +94,17 @@ def digest(dataset: Dataset, known: Path) -> str:
     return whole.hexdigest()[:16]
 
 
-def first_images(split: Split, fraction: float) -> Split:
+def first_images(split: Split, fraction: float | list[float]) -> Split:
     """Return the part of a split that `fraction` leaves to a training: Ultralytics takes the first images by name.
 
     Args:
         split: The training images, with label files.
-        fraction: A share of 1, or in later releases of Ultralytics a number of images.
+        fraction: A share of 1; in later releases of Ultralytics also a number of images, or a list that begins with
+            that of the training images.
     """
     whole = len(split.images)
+    if isinstance(fraction, list):
+        fraction = next(iter(fraction), 1.0)
     count = fraction if isinstance(fraction, int) and fraction > 1 else max(1, round(whole * fraction))
     if count >= whole:
         return split

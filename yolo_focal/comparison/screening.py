@@ -21,7 +21,7 @@ from yolo_focal.comparison.task import TIMES
 from yolo_focal.errors import ConfigError
 
 FOLDER, _FILE = "screening", "screening.json"
-_SEED = 1000  # of the short trainings, after the comparison's first one; no comparison has so many seeds
+_DISTANCE = 1000  # from the comparison's first seed to that of the short trainings; no comparison has so many seeds
 
 
 def screen(folder: Path, request: Request, train: Callable[[Plan, list[Run]], None]) -> Request:
@@ -39,7 +39,7 @@ def screen(folder: Path, request: Request, train: Callable[[Plan, list[Run]], No
     budget = halving.parse(request.options.budget)
     known = _read(folder / _FILE)
     if known is None:
-        known = Screening(names, budget.text, request.options.seed + _SEED, _choose(folder, request, budget, train))
+        known = Screening(names, budget.text, _seed(request), _choose(folder, request, budget, train))
         write_json(folder / _FILE, known.as_json())
     facts = (("models", ",".join(known.models), ",".join(names)), ("budget", known.budget, budget.text))
     refuse_changes(folder, [fact for fact in facts if fact[1] != fact[2]])
@@ -69,7 +69,7 @@ def _choose(folder: Path, request: Request, budget: Budget, train: Callable[[Pla
                 f"runs of {epochs}, take {least:,} epochs; write budget={least}epochs or more"
             )
     for length, following in zip(lengths, [*lengths[1:], None]):
-        LOGGER.info(f"Screening: {len(labels)} models of {length} epochs with seed {request.options.seed + _SEED}")
+        LOGGER.info(f"Screening: {len(labels)} models of {length} epochs with seed {_seed(request)}")
         # A folder's name is that of its place in the storage of a cluster, which comparisons may share.
         short = folder / FOLDER / f"{folder.name}-{length}-epochs"
         plan, trained = begin(short, _short(request, labels, length), folder)
@@ -89,9 +89,14 @@ def _choose(folder: Path, request: Request, budget: Budget, train: Callable[[Pla
     return rungs
 
 
+def _seed(request: Request) -> int:
+    """Return the seed of the short trainings, which has no part in the verdict."""
+    return request.options.seed + _DISTANCE
+
+
 def _short(request: Request, labels: Sequence[str], epochs: int) -> Request:
     """Return the request of a screening, which is scored on the validation images."""
-    options = request.options._replace(seeds=1, seed=request.options.seed + _SEED, folds=0)
+    options = request.options._replace(seeds=1, seed=_seed(request), folds=0)
     models = [model for model in request.models if model.label in labels]
     arguments = {**request.arguments, "epochs": epochs}
     return request._replace(models=models, options=options, arguments=arguments, test=False)

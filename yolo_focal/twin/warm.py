@@ -102,10 +102,10 @@ def _fit(original: Any, layers: dict[int, nn.Module], files: list[Path], imgsz: 
     ]
 
 
-def _count_steps(images: int) -> int:
+def _count_steps(count: int) -> int:
     """Return how many steps a fit to so many images takes."""
-    few = min(_STEPS, max(_MIN_STEPS, _STEPS_PER_IMAGE * images))
-    return max(few, min(_MAX_STEPS, _STEPS_PER_IMAGE_OF_MANY * images))
+    few = min(_STEPS, max(_MIN_STEPS, _STEPS_PER_IMAGE * count))
+    return max(few, min(_MAX_STEPS, _STEPS_PER_IMAGE_OF_MANY * count))
 
 
 def _record(original: Any, indices: list[int], batches: Iterable[Tensor]) -> dict[int, Maps]:

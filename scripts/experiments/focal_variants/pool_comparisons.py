@@ -12,7 +12,7 @@ intervals are corrected by Holm's procedure: those of the data sets together, an
 from __future__ import annotations
 
 import sys
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -34,10 +34,11 @@ def main(*folders: str, plot: str = "", correction: str = "holm") -> None:
     scores = {Path(folder).name: read(Path(folder)) for folder in folders}
     first, *others = next(iter(scores.values()))
     claims = {(name, other): (of[first], of[other]) for name, of in scores.items() for other in others}
-    by_set = compare(claims, correction)
+    compare = {"holm": compare_together, "none": compare_each}[correction]
+    by_set = compare(claims)
     means = {model: mean_over_sets([of[model] for of in scores.values()]) for model in [first, *others]}
     columns: dict[str, Differences] = {
-        _MEAN: compare({other: (means[first], means[other]) for other in others}, correction),
+        _MEAN: compare({other: (means[first], means[other]) for other in others}),
         **{name: {other: by_set[name, other] for other in others} for name in scores},
     }
     models = sorted(columns[_MEAN], key=lambda other: -columns[_MEAN][other].mean)
@@ -49,18 +50,20 @@ def main(*folders: str, plot: str = "", correction: str = "holm") -> None:
         draw(columns, models, first).savefig(plot, dpi=150)
 
 
-def compare(pairs: dict[Key, tuple[Scores, Scores]], correction: str) -> dict[Key, Difference]:
-    """Compare pairs of scores, corrected for their number or not."""
-    compared = (
-        compare_all(pairs) if correction == "holm" else {key: compare_all({key: pairs[key]})[key] for key in pairs}
-    )
-    return {key: difference for key, difference in compared.items() if difference is not None}
+def compare_together(pairs: Mapping[Key, tuple[Scores, Scores]]) -> dict[Key, Difference]:
+    """Compare pairs of scores, corrected for their number."""
+    return {key: difference for key, difference in compare_all(pairs).items() if difference is not None}
+
+
+def compare_each(pairs: Mapping[Key, tuple[Scores, Scores]]) -> dict[Key, Difference]:
+    """Compare pairs of scores, each as if it were the only one."""
+    return {key: difference for pair in pairs for key, difference in compare_together({pair: pairs[pair]}).items()}
 
 
 def read(folder: Path) -> dict[str, Scores]:
     """Return each model's scores by seed, counted from the first one, as the comparison in a folder has them."""
     rows = pl.read_csv(folder / "results.csv").filter(pl.col("finished"))
-    first = int(rows["seed"].to_numpy().min())
+    first = min(rows["seed"])
     scores: dict[str, Scores] = {}
     for model, seed, score in rows.select("model", "seed", "score mean_of_last").iter_rows():
         scores.setdefault(model, {})[seed - first] = score
