@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from yolo_focal.comparison.compare import compare
     from yolo_focal.errors import ConfigError, UnsupportedUltralyticsError, YoloFocalError
     from yolo_focal.focal import C2Focal, FocalModulation
-    from yolo_focal.hook.parser import activate, deactivate, is_active
+    from yolo_focal.hook.patch import activate, deactivate, is_active
     from yolo_focal.hook.registry import Scaling, register
     from yolo_focal.visualization.visualizer import visualize
 
@@ -43,10 +43,10 @@ _MODULES = {
     "Scaling": "hook.registry",
     "UnsupportedUltralyticsError": "errors",
     "YoloFocalError": "errors",
-    "activate": "hook.parser",
+    "activate": "hook.patch",
     "compare": "comparison.compare",
-    "deactivate": "hook.parser",
-    "is_active": "hook.parser",
+    "deactivate": "hook.patch",
+    "is_active": "hook.patch",
     "register": "hook.registry",
     "visualize": "visualization.visualizer",
 }

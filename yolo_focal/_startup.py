@@ -41,7 +41,7 @@ def arm() -> None:
 
 def _on_import(module: ModuleType) -> None:  # noqa: ARG001  wrapt passes the module that was imported
     try:
-        from yolo_focal.hook.parser import activate
+        from yolo_focal.hook.patch import activate
 
         activate()
     except Exception as error:

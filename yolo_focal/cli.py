@@ -166,9 +166,9 @@ def _run_ultralytics() -> None:
     sys.argv[0] = str(Path(sys.argv[0]).with_name("yolo"))
     from ultralytics.cfg import entrypoint
 
-    from yolo_focal.hook import parser
+    from yolo_focal.hook import patch
 
-    parser.activate()
+    patch.activate()
     entrypoint()
 
 

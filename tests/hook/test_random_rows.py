@@ -15,7 +15,7 @@ from ultralytics.nn import tasks
 
 import yolo_focal
 from yolo_focal import ConfigError
-from yolo_focal.hook import parser, registry
+from yolo_focal.hook import patch, registry
 
 
 def module(leading: int, options: int, several: bool) -> type[nn.Module]:
@@ -127,7 +127,7 @@ def check(case: tuple[str, int, list[Any], list[float] | None]) -> str:
 @pytest.mark.parametrize("examples", [300, pytest.param(4_000, marks=pytest.mark.slow)])
 def test_random_rows(examples: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "_tell_children", lambda *_: None)
-    parser.activate()
+    patch.activate()
     outcomes: list[str] = []
 
     @settings(max_examples=examples, deadline=None, database=None, suppress_health_check=[*HealthCheck])

@@ -12,7 +12,7 @@ import pytest
 import ultralytics
 from support import YOLO, further, python, run
 
-ACTIVE = "import yolo_focal.hook.parser; print('active:', yolo_focal.hook.parser.is_active())"
+ACTIVE = "import yolo_focal.hook.patch; print('active:', yolo_focal.hook.patch.is_active())"
 
 
 def test_importing_the_package_imports_nothing_heavy(tmp_path: Path) -> None:

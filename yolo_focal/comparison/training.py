@@ -21,7 +21,7 @@ from yolo_focal.comparison import recording
 from yolo_focal.comparison.measuring import Measured, environment
 from yolo_focal.comparison.snapshot import Snapshots
 from yolo_focal.comparison.task import BEST, SNAPSHOTS, TIMES, Task, training_folder, validation_files
-from yolo_focal.hook import parser
+from yolo_focal.hook import layer_seed
 
 
 def snapshots_of(folder: Path, task: Task) -> Snapshots:
@@ -48,7 +48,7 @@ def train(folder: Path, task: Task) -> dict[str, Any]:
     if torch.cuda.is_available():
         torch.cuda.set_device(max(LOCAL_RANK, 0))
         torch.cuda.current_device()  # from now on CUDA_VISIBLE_DEVICES is not read again, which old releases change
-    parser.seed_layers(task.seed)
+    layer_seed.seed_layers(task.seed)
     model = YOLO(task.model)
     model.add_callback("on_train_start", lambda _: torch.set_num_threads(task.threads))  # Ultralytics sets its own
     if task.snapshot_every:

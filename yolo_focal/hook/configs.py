@@ -69,7 +69,7 @@ def found_early(check_file: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return check_file(file, *args, **kwargs)
         except FileNotFoundError:
-            packaged = None if "yolo_focal.hook.parser" in sys.modules else find(str(file))
+            packaged = None if "yolo_focal.hook.patch" in sys.modules else find(str(file))
             if packaged is None:
                 raise
             return str(packaged)

@@ -27,8 +27,8 @@ _PROBE = """
 import sys
 from ultralytics import YOLO
 import ultralytics.nn.tasks
-parser = sys.modules.get("yolo_focal.hook.parser")
-active = parser is not None and parser.is_active()
+patch = sys.modules.get("yolo_focal.hook.patch")
+active = patch is not None and patch.is_active()
 try:
     from yolo_focal.hook import doctor
 except ImportError:
@@ -78,24 +78,24 @@ def report(active: bool, child: str) -> None:
     """
     from ultralytics import YOLO, __file__, __version__
 
-    from yolo_focal.hook import parser, plugins, registry
+    from yolo_focal.hook import patch, plugins, registry
 
     if active:
         plugins.load()  # as the parser does before it builds the first model
     child_state = _run_probe(sys.executable, _PROBE % "")[0] if child else None
     state = {
-        "active": active and parser.is_active(),
+        "active": active and patch.is_active(),
         "child": bool(child_state and child_state["active"]),
         "ultralytics": __version__,
         "folder": str(Path(__file__).parent),
         "torch": version("torch"),
-        "tested": parser.TESTED,
+        "tested": patch.TESTED,
         "registered": [
             f"{name} from {entry.cls.__module__} ({inspect.getsourcefile(entry.cls)})"
             for name, entry in registry.registered().items()
         ],
         "failures": plugins.failures,
-        "others": [*parser.changed_by_others(), *_edited(), *_own_classes(YOLO("yolov8n.yaml").task_map)],
+        "others": [*patch.changed_by_others(), *_edited(), *_own_classes(YOLO("yolov8n.yaml").task_map)],
     }
     print(f"REPORT {json.dumps(state)}")
 

@@ -1,4 +1,4 @@
-"""The patch of Ultralytics' model parser; the only file that uses internals of Ultralytics' parser.
+"""The patch of Ultralytics' model parser; with `wrappers`, what uses internals of Ultralytics' parser.
 
 `ultralytics.nn.tasks.parse_model` builds the layers. Its dispatch on a row's module ends in `else: c2 = ch[f]`. The
 patch inserts an `if` for registered modules before the dispatch and adds their names to those that the parser looks up.
@@ -23,21 +23,14 @@ import contextlib
 import functools
 import importlib
 import inspect
-import logging
-import re
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, Callable, NamedTuple
 
-import torch
-import yaml
-
-from yolo_focal import environment
 from yolo_focal.errors import UnsupportedUltralyticsError
-from yolo_focal.hook import alignment, configs, finder, plugins, registry, rows
+from yolo_focal.hook import finder, layer_seed, plugins, registry, rows, wrappers
 from yolo_focal.hook.names import Names
 
 TESTED = "8.1.0 to 8.4.190"
@@ -67,7 +60,6 @@ class _Replaced(NamedTuple):
 _lock = threading.RLock()
 _recoded: _Recoded | None = None  # the last parser that was patched; it may have been imported anew since
 _replaced: list[_Replaced] = []
-_layer_seed: int | None = None
 
 
 def activate() -> None:
@@ -91,11 +83,11 @@ def activate() -> None:
             recoded.function.__code__ = recoded.patched
             _recoded = recoded
         for owner, name, wrap in (
-            (tasks, "yaml_model_load", functools.partial(_with_packaged_models, tasks)),
-            (tasks, "torch_safe_load", _with_modules),
-            (checks, "check_file", _with_packaged_configs),
-            (dist, "generate_ddp_file", _with_package_import),
-            (tasks.BaseModel, "load", _with_layers_found),
+            (tasks, "yaml_model_load", functools.partial(wrappers.with_packaged_models, tasks)),
+            (tasks, "torch_safe_load", wrappers.with_modules),
+            (checks, "check_file", wrappers.with_packaged_configs),
+            (dist, "generate_ddp_file", wrappers.with_package_import),
+            (tasks.BaseModel, "load", wrappers.with_layers_found),
         ):
             original = getattr(owner, name)
             if all(original is not function.replacement for function in _replaced):
@@ -129,18 +121,6 @@ def is_active() -> bool:
         return False
     functions = _wrapped(getattr(tasks, "parse_model", None), set())
     return any(function.__code__ is _recoded.patched for function in functions)
-
-
-def seed_layers(seed: int | None) -> None:
-    """Make a layer's initial weights depend on a seed and its index alone, not on the layers before it, from now on.
-
-    Models that have a layer in common then start with the same weights in it.
-
-    Args:
-        seed: The seed; None for PyTorch's usual order.
-    """
-    global _layer_seed
-    _layer_seed = seed
 
 
 def changed_by_others() -> list[str]:
@@ -231,7 +211,7 @@ def _compile(function: FunctionType) -> CodeType:
     # variable of the function, so that a call in another thread is not affected when the patch is deactivated.
     start = 1 if ast.get_docstring(tree) is not None else 0
     preamble = ast.parse(
-        "from yolo_focal.hook.parser import _branch as _yolo_focal, _names as globals\n_yolo_focal.check_rows(d)"
+        "from yolo_focal.hook.patch import _branch as _yolo_focal, _names as globals\n_yolo_focal.check_rows(d)"
     ).body
     for statement in preamble:
         _set_location(statement, tree.body[start])
@@ -268,8 +248,7 @@ class _branch:  # noqa: N801  it stands for a module in the parser
 
     @staticmethod
     def is_registered(module: Any, config: dict[str, Any], index: int) -> bool:
-        if _layer_seed is not None:  # the parser asks this of each row, and then builds its layer
-            torch.manual_seed(_layer_seed * 1_000_003 + index)
+        layer_seed.apply(index)  # the parser asks this of each row, and then builds its layer
         entry = registry.find(_row(config, index)[2])
         return entry is not None and entry.cls is module  # a fork may have another class of that name
 
@@ -328,105 +307,3 @@ def _unsupported(reason: str) -> UnsupportedUltralyticsError:
         f"Ultralytics {version} cannot be extended: {reason}. Tested are {TESTED}: install one of these, such as "
         f"`pip install ultralytics=={TESTED.split()[-1]}`"
     )
-
-
-def _with_packaged_models(tasks: ModuleType, yaml_model_load: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap `yaml_model_load` so that it also finds the packaged model configs, and suggests one for a mistyped name."""
-
-    @functools.wraps(yaml_model_load)
-    def load(path: Any) -> Any:
-        file = configs.find(path)
-        if file is None:
-            try:
-                return yaml_model_load(path)
-            except FileNotFoundError as error:
-                raise _not_found(path, error) from None
-        # Read here, because Ultralytics removes the scale letter by a regular expression from the whole path: below a
-        # folder such as run2n it removes that folder's letter and reads another file. Like Ultralytics it passes over
-        # what is not UTF-8, such as comments in another encoding.
-        config = yaml.safe_load(file.read_text(encoding="utf-8", errors="ignore"))
-        return {**config, "scale": tasks.guess_model_scale(path), "yaml_file": str(path)}
-
-    return load
-
-
-def _with_modules(torch_safe_load: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap `torch_safe_load` so that the user's files are imported before a checkpoint is loaded."""
-
-    @functools.wraps(torch_safe_load)
-    def load(weight: Any, *args: Any, **kwargs: Any) -> Any:
-        plugins.load()
-        registry.allow_users_classes()
-        try:
-            return torch_safe_load(weight, *args, **kwargs)
-        except FileNotFoundError as error:
-            derivation = configs.derivation_of(weight)
-            if derivation is None:
-                raise
-            raise FileNotFoundError(
-                f"'{weight}' does not exist: {derivation.how}: yolo-focal derive {derivation.arguments} save={weight}"
-            ) from error
-
-    return load
-
-
-def _with_packaged_configs(check_file: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap `check_file` so that it also finds the packaged data configs."""
-
-    @functools.wraps(check_file)
-    def check(file: Any, *args: Any, **kwargs: Any) -> Any:
-        try:
-            path = check_file(file, *args, **kwargs)
-        except FileNotFoundError as error:
-            packaged = configs.find(str(file))
-            if packaged is None:
-                raise _not_found(file, error) from None
-        else:
-            packaged = None if path else configs.find(str(file))
-        return path if packaged is None else str(packaged)
-
-    return check
-
-
-def _with_layers_found(load: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap `BaseModel.load` so that a model with inserted rows takes over all weights that it has layers for.
-
-    Only models with registered modules are looked at: all others load as they always do.
-    """
-
-    @functools.wraps(load)
-    def load_aligned(self: Any, weights: Any, *args: Any, **kwargs: Any) -> Any:
-        network = (weights.get("ema") or weights["model"]) if isinstance(weights, dict) else weights
-        layers = getattr(network, "model", None)
-        if isinstance(layers, torch.nn.Sequential) and registry.has_registered(self.model):
-            found = alignment.align(network, self)
-            if found is not None:
-                logging.getLogger("ultralytics").info(f"yolo-focal: {'; '.join(found.moves)}")
-                weights = found.weights
-        return load(self, weights, *args, **kwargs)
-
-    return load_aligned
-
-
-def _not_found(file: Any, error: FileNotFoundError) -> FileNotFoundError:
-    """Return the error for a config that is not found, with similar names; Ultralytics' own if there are none."""
-    hint = configs.suggestion(file) if str(file).endswith((".yaml", ".yml")) else ""
-    return FileNotFoundError(f"'{file}' does not exist; {hint}") if hint else error
-
-
-def _with_package_import(generate_ddp_file: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap `generate_ddp_file` so that each GPU's process activates the patch even if torch's entry points are off."""
-
-    @functools.wraps(generate_ddp_file)
-    def generate(trainer: Any) -> Any:
-        file = Path(generate_ddp_file(trainer))
-        script = file.read_text(encoding="utf-8")
-        # Where the script sets `sys.path`, this package may be found only behind that line.
-        path = next(re.finditer(r"^([ \t]*)sys\.path = .*\n", script, re.MULTILINE), None)
-        indent, position = (path[1], path.end()) if path else ("", 0)
-        lines = ("import os", f'os.environ["{environment.AUTOLOAD}"] = "1"', "import yolo_focal")
-        activation = "".join(f"{indent}{line}\n" for line in lines)
-        file.write_text(script[:position] + activation + script[position:], encoding="utf-8")
-        return str(file)
-
-    return generate

@@ -1,0 +1,118 @@
+"""Wrappers of functions of Ultralytics, which `patch` puts in their place."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import re
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Callable
+
+import torch
+import yaml
+
+from yolo_focal import environment
+from yolo_focal.hook import alignment, configs, plugins, registry
+
+
+def with_packaged_models(tasks: ModuleType, yaml_model_load: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap `yaml_model_load` so that it also finds the packaged model configs, and suggests one for a mistyped name."""
+
+    @functools.wraps(yaml_model_load)
+    def load(path: Any) -> Any:
+        file = configs.find(path)
+        if file is None:
+            try:
+                return yaml_model_load(path)
+            except FileNotFoundError as error:
+                raise _not_found(path, error) from None
+        # Read here, because Ultralytics removes the scale letter by a regular expression from the whole path: below a
+        # folder such as run2n it removes that folder's letter and reads another file. Like Ultralytics it passes over
+        # what is not UTF-8, such as comments in another encoding.
+        config = yaml.safe_load(file.read_text(encoding="utf-8", errors="ignore"))
+        return {**config, "scale": tasks.guess_model_scale(path), "yaml_file": str(path)}
+
+    return load
+
+
+def with_modules(torch_safe_load: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap `torch_safe_load` so that the user's files are imported before a checkpoint is loaded."""
+
+    @functools.wraps(torch_safe_load)
+    def load(weight: Any, *args: Any, **kwargs: Any) -> Any:
+        plugins.load()
+        registry.allow_users_classes()
+        try:
+            return torch_safe_load(weight, *args, **kwargs)
+        except FileNotFoundError as error:
+            derivation = configs.derivation_of(weight)
+            if derivation is None:
+                raise
+            raise FileNotFoundError(
+                f"'{weight}' does not exist: {derivation.how}: yolo-focal derive {derivation.arguments} save={weight}"
+            ) from error
+
+    return load
+
+
+def with_packaged_configs(check_file: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap `check_file` so that it also finds the packaged data configs."""
+
+    @functools.wraps(check_file)
+    def check(file: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            path = check_file(file, *args, **kwargs)
+        except FileNotFoundError as error:
+            packaged = configs.find(str(file))
+            if packaged is None:
+                raise _not_found(file, error) from None
+        else:
+            packaged = None if path else configs.find(str(file))
+        return path if packaged is None else str(packaged)
+
+    return check
+
+
+def with_layers_found(load: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap `BaseModel.load` so that a model with inserted rows takes over all weights that it has layers for.
+
+    Only models with registered modules are looked at: all others load as they always do.
+    """
+
+    @functools.wraps(load)
+    def load_aligned(self: Any, weights: Any, *args: Any, **kwargs: Any) -> Any:
+        network = (weights.get("ema") or weights["model"]) if isinstance(weights, dict) else weights
+        layers = getattr(network, "model", None)
+        if isinstance(layers, torch.nn.Sequential) and registry.has_registered(self.model):
+            found = alignment.align(network, self)
+            if found is not None:
+                logging.getLogger("ultralytics").info(f"yolo-focal: {'; '.join(found.moves)}")
+                weights = found.weights
+        return load(self, weights, *args, **kwargs)
+
+    return load_aligned
+
+
+def _not_found(file: Any, error: FileNotFoundError) -> FileNotFoundError:
+    """Return the error for a config that is not found, with similar names; Ultralytics' own if there are none."""
+    hint = configs.suggestion(file) if str(file).endswith((".yaml", ".yml")) else ""
+    return FileNotFoundError(f"'{file}' does not exist; {hint}") if hint else error
+
+
+def with_package_import(generate_ddp_file: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap `generate_ddp_file` so that each GPU's process activates the patch even if torch's entry points are off."""
+
+    @functools.wraps(generate_ddp_file)
+    def generate(trainer: Any) -> Any:
+        file = Path(generate_ddp_file(trainer))
+        script = file.read_text(encoding="utf-8")
+        # Where the script sets `sys.path`, this package may be found only behind that line.
+        path = next(re.finditer(r"^([ \t]*)sys\.path = .*\n", script, re.MULTILINE), None)
+        indent, position = (path[1], path.end()) if path else ("", 0)
+        lines = ("import os", f'os.environ["{environment.AUTOLOAD}"] = "1"', "import yolo_focal")
+        activation = "".join(f"{indent}{line}\n" for line in lines)
+        file.write_text(script[:position] + activation + script[position:], encoding="utf-8")
+        return str(file)
+
+    return generate
