@@ -16,7 +16,7 @@ from ultralytics.nn.tasks import ClassificationModel
 import yolo_focal
 from yolo_focal import ConfigError, focal
 from yolo_focal.focal import FocalEmbed, FocalNorm, FocalStage
-from yolo_focal.hook import rows
+from yolo_focal.hook import row_arguments
 from yolo_focal.hook.heads import Classifier
 
 LETTERS = ["n", "s", "x"]
@@ -35,13 +35,13 @@ LETTERS = ["n", "s", "x"]
     ],
 )
 def test_values_by_scale(args: list[Any], expected: list[Any]) -> None:
-    assert rows.of_scale(args, "s", LETTERS, "here") == expected
-    assert rows.of_scale(args, "", [], "here") == args
+    assert row_arguments.of_scale(args, "s", LETTERS, "here") == expected
+    assert row_arguments.of_scale(args, "", [], "here") == args
 
 
 def test_a_scale_without_a_value_is_named() -> None:
     with pytest.raises(ConfigError) as caught:
-        rows.of_scale([{"s": 2}, 4], "s", LETTERS, "a.yaml, row 2 (FocalEmbed)")
+        row_arguments.of_scale([{"s": 2}, 4], "s", LETTERS, "a.yaml, row 2 (FocalEmbed)")
     assert str(caught.value) == (
         "a.yaml, row 2 (FocalEmbed): {'s': 2}: no value for n, x; write it, or else: for the others"
     )

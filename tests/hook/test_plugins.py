@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from blocks import BLOCKS, SEES, write
-from support import REPO, YOLO, further, python, run
+from support import COMMAND, REPO, YOLO, further, python, run
 
 MODULES = "YOLO_FOCAL_MODULES"
 
@@ -247,6 +247,108 @@ def test_a_module_that_registers_nothing_is_named(named: str, folder: Path) -> N
         f"yolo-focal: {MODULES}: {named}: it was imported from {found} and registers nothing; write "
         "@yolo_focal.register above a class in it, or the path of the file that is meant"
     ]
+
+
+MIXED = f"""{BLOCKS}
+@yolo_focal.register
+class FocalModulation(Twice):
+    pass
+
+@yolo_focal.register(name="SPPF")
+class Pool(Twice):
+    pass
+
+@yolo_focal.register
+class Last(Twice):
+    pass
+"""
+
+
+def test_a_refused_line_leaves_the_others_of_its_file(folder: Path) -> None:
+    (folder / "my_blocks.py").write_text(MIXED)
+    write(folder, [-1, 1, "Last", []])
+    out = python(SEES, folder, **{MODULES: "my_blocks"})
+    first, second = (f"{folder}/my_blocks.py, line {line}" for line in (14, 18))
+    assert warnings_of(out) == [
+        f"yolo-focal: {MODULES}: my_blocks: ConfigError: register FocalModulation: yolo_focal.focal.FocalModulation has "
+        f"that name already; write name= with another, or override=True for the rows of your own YAML files ({first}: @yolo_focal.register); "
+        "ConfigError: register SPPF: Ultralytics has that name already; write name= with another, or override=True "
+        f'({second}: @yolo_focal.register(name="SPPF"))'
+    ]
+    assert out.splitlines()[-1] == "Last"
+
+
+OVERRIDES = """
+import sys
+from ultralytics import YOLO
+print(*[type(YOLO(file).model.model[int(row)]).__module__ for file, row in (arg.split(":") for arg in sys.argv[1:])])
+"""
+
+
+def test_a_focal_modulation_of_ones_own_is_for_ones_own_files(folder: Path) -> None:
+    (folder / "my_blocks.py").write_text(
+        BLOCKS.replace("yolo_focal.register", "yolo_focal.register(override=True)").replace("Twice", "FocalModulation")
+    )
+    write(folder, [-1, 1, "FocalModulation", []])
+    (folder / "see.py").write_text(OVERRIDES)
+    arguments = ("tiny.yaml:2", "yolov8n-focal.yaml:9", f"{REPO}/cfg/yolov8-focal.yaml:9")
+    out = run(sys.executable, "see.py", *arguments, cwd=folder, **{MODULES: "my_blocks"}).stdout
+    assert out.splitlines()[-1] == "my_blocks yolo_focal.focal yolo_focal.focal"
+    # What derive writes is fitted and built with the package's own, and it says what a training would read.
+    out = run(COMMAND, "derive", "model=yolov8n.yaml", cwd=folder, **{MODULES: "my_blocks"}).stdout
+    assert warnings_of(out) == [
+        f"yolo-focal: with=FocalModulation is this package's. With {MODULES} set as it is, a training reads the rows "
+        "that are written as my_blocks.FocalModulation: unset it there"
+    ]
+
+
+RELATIVE = """
+from .conv import Conv, autopad
+from ..modules.block import C2f
+from ultralytics.nn.modules.conv import Conv as Absolute
+import torch
+import yolo_focal
+from {other}
+
+assert Conv is Absolute
+
+@yolo_focal.register
+class Twice(C2f):
+    pass
+"""
+
+
+def test_a_file_that_imports_relatively_stands_among_ultralytics_modules(folder: Path) -> None:
+    (folder / "my_helpers.py").write_text("FACTOR = 2")
+    (folder / "my_blocks.py").write_text(RELATIVE.format(other="my_helpers import FACTOR"))
+    write(folder, [-1, 1, "Twice", [24]])
+    saved = "from ultralytics import YOLO; YOLO('tiny.yaml').save('tiny.pt')"
+    child = "from ultralytics import YOLO; print(type(YOLO('tiny.pt').model.model[2]).__module__)"
+    code = (
+        f"{saved}\nimport subprocess, sys; subprocess.run([sys.executable, '-W', 'error', '-c', {child!r}], check=True)"
+    )
+    out = python(code, folder, **{MODULES: "my_blocks.py"})
+    assert warnings_of(out) == []
+    assert out.splitlines()[-1] == "my_blocks"
+
+
+@pytest.mark.parametrize(
+    ("other", "reason"),
+    [
+        (".absent import Absent", "ModuleNotFoundError: No module named 'ultralytics.nn.modules.absent'"),
+        (".conv import Absent", "ImportError: cannot import name 'Absent' from 'ultralytics.nn.modules.conv' ({conv})"),
+    ],
+)
+def test_what_ultralytics_modules_lack_is_said(other: str, reason: str, folder: Path) -> None:
+    from ultralytics.nn.modules import conv
+
+    (folder / "my_blocks.py").write_text(RELATIVE.format(other=other))
+    (warning,) = warnings_of(python(SEES, folder, check=False, **{MODULES: "my_blocks"}))
+    assert warning == (
+        f"yolo-focal: {MODULES}: my_blocks: {reason.format(conv=conv.__file__)} ({folder}/my_blocks.py, line 7: from "
+        f"{other}). It imports relatively, so it is imported as if it stood in ultralytics/nn/modules: what is not there, "
+        "paste into it, or import from a file beside it without the dot, such as from other import Block"
+    )
 
 
 def test_a_file_that_was_mended_is_loaded_by_the_next_model(folder: Path) -> None:

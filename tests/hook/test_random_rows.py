@@ -15,7 +15,7 @@ from ultralytics.nn import tasks
 
 import yolo_focal
 from yolo_focal import ConfigError
-from yolo_focal.hook import patch, registry
+from yolo_focal.hook import patch, registration, registry
 
 
 def module(leading: int, options: int, several: bool) -> type[nn.Module]:
@@ -44,7 +44,7 @@ def module(leading: int, options: int, several: bool) -> type[nn.Module]:
     return made
 
 
-def fuse(channels: Any, args: list[Any], scaling: registry.Scaling) -> tuple[int, list[Any]]:
+def fuse(channels: Any, args: list[Any], scaling: yolo_focal.Scaling) -> tuple[int, list[Any]]:
     """Apply the rule of a row that reads several layers and has its output channels as the first argument."""
     several = channels if isinstance(channels, list) else [channels]
     return scaling.channels(args[0]), [several, scaling.channels(args[0]), *args[1:]]
@@ -52,8 +52,8 @@ def fuse(channels: Any, args: list[Any], scaling: registry.Scaling) -> tuple[int
 
 KINDS: dict[str, dict[str, Any]] = {
     "same": {"leading": 1, "register": {}},
-    "scaled": {"leading": 2, "register": {"channels": "scaled"}},
-    "repeats": {"leading": 3, "register": {"channels": "scaled", "repeats": True}},
+    "scaled": {"leading": 2, "register": {"like": "Conv"}},
+    "repeats": {"leading": 3, "register": {"like": "C2f"}},
     "rule": {"leading": 2, "register": {"channels": fuse}},
 }
 scalars = (
@@ -103,11 +103,12 @@ def check(case: tuple[str, int, list[Any], list[float] | None]) -> str:
         return "refused"
     depth, width, most = scale or (1.0, 1.0, math.inf)
     channels = [tasks.make_divisible(min(c, most) * width, 8) for c in (16, 24)]
-    c2 = 3 if row[3][:1] in (["nc"], [3]) else row[3][0] if row[3] else None
+    c2 = 3 if row[3][:1] == ["nc"] else row[3][0] if row[3] else None
     if kind == "same":
         channels.append(channels[row[0]])
-    else:
-        channels.append(c2 if c2 == 3 else tasks.make_divisible(min(c2, most) * width, 8))
+    else:  # a rule of one's own leaves the number of classes as it is, the parser does not
+        keeps = kind == "rule" and c2 == 3
+        channels.append(c2 if keeps else tasks.make_divisible(min(c2, most) * width, 8))
     outputs: list[torch.Tensor] = []
     x = torch.rand(1, 3, 4, 4)
     for layer in layers:
@@ -126,7 +127,7 @@ def check(case: tuple[str, int, list[Any], list[float] | None]) -> str:
 
 @pytest.mark.parametrize("examples", [300, pytest.param(4_000, marks=pytest.mark.slow)])
 def test_random_rows(examples: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_tell_children", lambda *_: None)
+    monkeypatch.setattr(registration, "_tell_children", lambda *_: None)
     patch.activate()
     outcomes: list[str] = []
 

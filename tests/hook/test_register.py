@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 import torch
 from blocks import BLOCKS, SEES, write
+from registrations import forget
 from support import run
 from torch import nn
 from ultralytics import YOLO
+from ultralytics.nn import tasks
 
 import yolo_focal
-from yolo_focal import ConfigError, environment
+from yolo_focal import ConfigError
 from yolo_focal.collection import EMA
 from yolo_focal.hook import registry
 from yolo_focal.hook.holder import Holder
@@ -26,14 +28,7 @@ BUILT_IN = list(registry.registered())
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Forget what a test registers."""
-    before = dict(registry._modules)
-    monkeypatch.setenv(environment.MODULES, "")
-    for variable in (environment.FILES, environment.REGISTERED):
-        monkeypatch.setenv(variable, "")
-    yield
-    registry._modules.clear()
-    registry._modules.update(before)
+    yield from forget(monkeypatch)
 
 
 class Keeps(nn.Module):
@@ -97,11 +92,12 @@ SCALED = {"scales": {"n": [0.5, 0.5, 64]}}
         (Keeps, {}, [-1, 1, "Keeps", [5]], {}, {"conv": [24, 24, 5]}),
         (Keeps, {}, [0, 1, "Keeps", [{"k": 1, "bias": False}]], {}, {"conv": [16, 16, 1]}),
         (Keeps, {"name": "Mine"}, [-2, 1, "Mine", []], {}, {"conv": [16, 16, 3]}),
-        (Scales, {"channels": "scaled"}, [-1, 1, "Scales", [40]], {}, {"conv": [24, 40, 1]}),
-        (Scales, {"channels": "scaled"}, [-1, 1, "Scales", [40, 3]], SCALED, {"conv": [16, 24, 3]}),
-        (Scales, {"channels": "scaled"}, [-1, 1, "Scales", [512]], SCALED, {"conv": [16, 32, 1]}),
-        (Scales, {"channels": "scaled"}, [-1, 1, "Scales", ["nc"]], SCALED, {"conv": [16, 3, 1]}),
-        (nn.Conv2d, {"name": "Plain", "channels": "scaled"}, [-1, 1, "Plain", [40, 1]], {}, {"": [24, 40, 1]}),
+        (Scales, {"like": "Conv"}, [-1, 1, "Scales", [40]], {}, {"conv": [24, 40, 1]}),
+        (Scales, {"like": "Conv"}, [-1, 1, "Scales", [40, 3]], SCALED, {"conv": [16, 24, 3]}),
+        (Scales, {"like": "Conv"}, [-1, 1, "Scales", [512]], SCALED, {"conv": [16, 32, 1]}),
+        (Scales, {"like": tasks.Conv}, [-1, 1, "Scales", [40, {"k": 3}]], {}, {"conv": [24, 40, 3]}),
+        (Keeps, {"like": "nn.Identity"}, [-1, 1, "Keeps", [24]], {}, {"conv": [24, 24, 3]}),
+        (nn.Conv2d, {"name": "Plain", "like": "Conv"}, [-1, 1, "Plain", [40, 1]], {}, {"": [24, 40, 1]}),
     ],
 )
 def test_a_registered_module_builds(
@@ -116,7 +112,7 @@ def test_a_registered_module_builds(
 
 
 def test_repeats_go_to_the_constructor_or_stack_the_module(tmp_path: Path) -> None:
-    yolo_focal.register(Repeats, channels="scaled", repeats=True)
+    yolo_focal.register(Repeats, like="C2f")
     yolo_focal.register(Keeps)
     once = build(write(tmp_path, [-1, 6, "Repeats", [40, 3]], **SCALED))[2]
     assert type(once) is Repeats and len(once.convs) == 1 + 3  # the scale's depth is 0.5
@@ -134,6 +130,11 @@ def test_a_rule_of_ones_own_reads_several_layers(tmp_path: Path) -> None:
     assert [(conv.in_channels, conv.out_channels) for conv in layer.convs] == [(8, 24), (16, 24)]
 
 
+def factory(dim: int) -> int:
+    """Return no module."""
+    return dim
+
+
 def rule_that(returns: object) -> Any:
     """Make a channel rule that returns or raises something."""
 
@@ -146,6 +147,10 @@ def rule_that(returns: object) -> Any:
 
 
 LINE = next(n for n, line in enumerate(Path(__file__).read_text("utf-8").splitlines(), 1) if "raise returns" in line)
+TASKS = Path(tasks.__file__)
+READS = "c1, c2 = ch[f], args[0]"
+LINE_OF_READS = next(n for n, line in enumerate(TASKS.read_text("utf-8").splitlines(), 1) if READS in line)
+READS_CHANNELS = f"{TASKS}, line {LINE_OF_READS}: {READS}"
 RULE = "return the row's channels, an integer, and the constructor's arguments, a list"
 
 
@@ -175,19 +180,30 @@ RULE = "return the row's channels, an integer, and the constructor's arguments, 
         (Keeps, {}, [-1, 1, "Keeps"], "[-1, 1, 'Keeps']: write four parts, [from, repeats, module, arguments]"),
         (
             Scales,
-            {"channels": "scaled"},
+            {"like": "Conv"},
             [-1, 1, "Scales", []],
-            "arguments []: write its output channels first, such as [256]",
+            "arguments []: it is read as a row of Conv, which stops with IndexError: list index out of range "
+            f"({READS_CHANNELS})",
         ),
         (
             Scales,
-            {"channels": "scaled"},
+            {"like": "Conv"},
             [-1, 1, "Scales", [0.5]],
-            "arguments [0.5]: write its output channels first, such as [256]",
+            "arguments [0.5]: it is read as a row of Conv, whose first argument is its output channels: write a "
+            "number, such as [256]",
         ),
         (
             Scales,
-            {"channels": "scaled"},
+            {"like": "Conv"},
+            [-1, 1, "Scales", [40, 1, 2]],
+            "it is called as Conv is, with (24, 40, 1, 2), and its constructor is (c1: 'int', c2: 'int', k: 'int' = 1) "
+            "-> 'None': too many positional arguments",
+        ),
+        (Scales, {"like": "Conv"}, [-1, 1, "Scales", [40, {"kk": 3}]], "unknown argument kk=3: write k"),
+        (factory, {}, [-1, 1, "factory", []], "it returned 24; return a torch.nn.Module"),
+        (
+            Scales,
+            {"like": "Conv"},
             [-1, 2, "Scales", [40]],
             "repeats=2: it has 24 input and 40 output channels and cannot be stacked; write 1",
         ),
@@ -224,30 +240,28 @@ class Narrow(nn.Module):
         (
             int,
             {},
-            "register: <class 'int'> is no nn.Module class; register a class that inherits from torch.nn.Module",
+            "register: <class 'int'> is no nn.Module class; register a class that inherits from torch.nn.Module, or "
+            "a function that returns a module",
         ),
         (
             nn.ReLU(),
             {},
-            "register: ReLU() is no nn.Module class; register a class that inherits from torch.nn.Module",
+            "register: ReLU() is no nn.Module class; register a class that inherits from torch.nn.Module, or "
+            "a function that returns a module",
         ),
         (Narrow, {}, "register Narrow: its constructor is () -> 'None', and it is called with (dim, ...)"),
         (
-            Narrow,
+            Keeps,
             {"channels": "scaled"},
-            "register Narrow: its constructor is () -> 'None', and it is called with (c1, c2, ...)",
+            "register Keeps: channels='scaled': write a function or \"same\"; or like= with the module of Ultralytics "
+            'whose rows are read in the same way, such as like="Conv"',
         ),
-        (
-            Narrow,
-            {"channels": "scaled", "repeats": True},
-            "register Narrow: its constructor is () -> 'None', and it is called with (c1, c2, n, ...)",
-        ),
-        (Keeps, {"channels": "wide"}, 'register Keeps: channels=\'wide\': write "same", "scaled" or a function'),
         (
             Keeps,
-            {"repeats": True},
-            'register Keeps: repeats=True goes with channels="scaled", whose constructor is (c1, c2, n, *args)',
+            {"channels": "same", "like": "Conv"},
+            "register Keeps: like='Conv' and channels='same': write one of them",
         ),
+        (Keeps, {"like": 3}, 'register Keeps: like=3: write a class or its name in rows, such as like="C2f"'),
         (
             Keeps,
             {"name": "my keeps"},
@@ -262,7 +276,7 @@ class Narrow(nn.Module):
             Keeps,
             {"name": "FocalModulation"},
             "register FocalModulation: yolo_focal.focal.FocalModulation has that name already; "
-            "write name= with another",
+            "write name= with another, or override=True for the rows of your own YAML files",
         ),
     ],
 )
@@ -280,7 +294,7 @@ def test_a_module_of_the_users_own_replaces_one_of_this_package(name: str, tmp_p
     yolo_focal.register(Keeps, name=name)
     assert type(build(file)[2]) is Keeps
     with pytest.raises(ConfigError) as caught:  # the user's own is not replaced silently
-        yolo_focal.register(Scales, name=name, channels="scaled")
+        yolo_focal.register(Scales, name=name, like="Conv")
     assert str(caught.value) == f"register {name}: {__name__}.Keeps has that name already; write name= with another"
 
 
@@ -312,7 +326,7 @@ def test_a_module_of_ultralytics_is_preferred_to_one_of_this_package(
 
 
 def test_a_name_can_be_taken_from_ultralytics(tmp_path: Path) -> None:
-    yolo_focal.register(Scales, name="SPPF", channels="scaled", override=True)
+    yolo_focal.register(Scales, name="SPPF", like="Conv", override=True)
     assert type(build(write(tmp_path, [-1, 1, "SPPF", [40]]))[2]) is Scales
 
 
@@ -495,18 +509,20 @@ class Method(nn.Module):
         return self.f(x)
 
 
-class Lazy(nn.Module):
-    """Sets such an attribute when it runs."""
+class Assigns(nn.Module):
+    """Has methods that set such attributes on other objects, and has none itself."""
 
-    def __init__(self, *_: int) -> None:
+    def __init__(self, dim: int) -> None:
         super().__init__()
+        self.conv = nn.Conv2d(dim, dim, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        self.f = 0.5 * x
-        return self.f
+        other = nn.Module()
+        other.f = other.i = other.np = other.type = 1
+        return self.conv(x)
 
 
-@pytest.mark.parametrize("cls", [Attributes, ClassAttribute, Method, Lazy])
+@pytest.mark.parametrize("cls", [Attributes, ClassAttribute, Method])
 def test_attributes_that_ultralytics_sets_too_keep_their_values(cls: type, tmp_path: Path) -> None:
     yolo_focal.register(cls)
     layer = build(write(tmp_path, [0, 1, cls.__name__, []]))[2]
@@ -520,7 +536,8 @@ def test_attributes_that_ultralytics_sets_too_keep_their_values(cls: type, tmp_p
         torch.testing.assert_close(layer(x), alone(x))
 
 
-def test_other_modules_are_built_as_they_are(tmp_path: Path) -> None:
-    yolo_focal.register(Keeps)
-    assert type(build(write(tmp_path, [-1, 1, "Keeps", []]))[2]) is Keeps
+@pytest.mark.parametrize("cls", [Keeps, Assigns])
+def test_other_modules_are_built_as_they_are(cls: type, tmp_path: Path) -> None:
+    yolo_focal.register(cls)
+    assert type(build(write(tmp_path, [-1, 1, cls.__name__, []]))[2]) is cls
     assert type(YOLO("yolov8n-focal.yaml").model.model[9]).__name__ == "FocalModulation"

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from ultralytics.nn.modules import SPPF
 
 from yolo_focal import ConfigError, FocalModulation
-from yolo_focal.hook import registry
+from yolo_focal.hook import registration, registry, stock
+from yolo_focal.hook.channels import KEEPING_CHANNELS
 from yolo_focal.twin import config, rows
 from yolo_focal.twin.checkpoint import derive_checkpoint
 from yolo_focal.twin.graft import graft
@@ -60,8 +61,8 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "_modules", dict(registry._modules))
     monkeypatch.setattr(registry, "_tell_children", lambda *_: None)
     for cls in (Half, Shrink, Beside):
-        registry.register(cls)
-    registry.register(nn.Conv2d, name="Own", channels="scaled")
+        registration.register(cls)
+    registration.register(nn.Conv2d, name="Own", like="Conv")
 
 
 def network(name: str) -> Any:
@@ -225,7 +226,7 @@ UNKNOWN = " One of your own is registered by a file: YOLO_FOCAL_MODULES=my_block
 def test_wrong_arguments_are_named(arguments: dict[str, str], message: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         derive_checkpoint("yolov8n.pt", tmp_path / "twin.pt", **arguments)
-    suitable = [name for name, entry in registry.registered().items() if entry.rule is registry.same_channels]
+    suitable = [name for name, entry in registry.registered().items() if stock.rule_of(name, entry) in KEEPING_CHANNELS]
     assert str(caught.value) == message.replace("SUITABLE", ", ".join(sorted(suitable)))
 
 

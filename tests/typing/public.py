@@ -23,7 +23,7 @@ class Gate(nn.Module):
         return gated
 
 
-@yolo_focal.register(channels="scaled", repeats=True)
+@yolo_focal.register(like="C2f")
 class Stack(nn.Module):
     def __init__(self, c1: int, c2: int, n: int = 1) -> None:
         super().__init__()

@@ -57,6 +57,12 @@ def find(path: str | Path) -> Path | None:
     return next((c for c in candidates if c.is_file()), None)
 
 
+def is_packaged(file: str | Path) -> bool:
+    """Return whether a model YAML, as the user named it, is one of this package's own."""
+    found = find(file) or Path(file)
+    return found.is_file() and found.resolve().parent == folder().resolve()
+
+
 def found_early(check_file: Callable[..., Any]) -> Callable[..., Any]:
     """Wrap Ultralytics' `check_file` so that it finds the packaged configs before the parser's patch does.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import sys
 import threading
@@ -107,9 +108,29 @@ def location_of(module: ModuleType) -> Path | None:
     return None if location is None else Path(location).resolve()
 
 
+def imports_relatively(file: Path) -> bool:
+    """Return whether a file has an import such as `from .conv import Conv`, as those in Ultralytics' folders have."""
+    try:
+        tree = ast.parse(file.read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return False
+    return any(isinstance(node, ast.ImportFrom) and node.level > 0 for node in ast.walk(tree))
+
+
+class _SpecInUltralytics(ModuleSpec):
+    """The spec of a top-level file whose relative imports mean what they mean in `ultralytics/nn/modules`."""
+
+    @property
+    def parent(self) -> str:
+        return "ultralytics.nn.modules"
+
+
 def _spec(name: str, location: Path) -> ModuleSpec | None:
     if location.is_file():
-        return spec_from_file_location(name, location)
+        spec = spec_from_file_location(name, location)
+        if spec is not None and imports_relatively(location):
+            spec.__class__ = _SpecInUltralytics
+        return spec
     if (location / "__init__.py").is_file():
         return spec_from_file_location(name, location / "__init__.py", submodule_search_locations=[str(location)])
     if location.is_dir():  # a folder without __init__.py is a namespace package

@@ -37,4 +37,4 @@ class Classifier(Classify):  # type: ignore[misc]
 
 def add() -> None:
     """Register the heads."""
-    registry.add_built_in("Classifier", registry.Registered(Classifier, registry.scaled_channels))
+    registry.add_built_in("Classifier", registry.Registered(Classifier, like="Classify"))

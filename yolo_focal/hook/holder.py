@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import dis
-import functools
-from collections.abc import Iterator
-from types import CodeType, FunctionType
 from typing import Any
 
 from torch import nn
@@ -34,29 +30,9 @@ class Holder(nn.Module):
 
 
 def hold(module: nn.Module) -> nn.Module:
-    """Return a module, or a holder of it if it has, or will set, an attribute that Ultralytics sets on every layer."""
-    own = {*vars(module), *module._modules, *module._parameters, *module._buffers}
-    return Holder(module) if RESERVED & (own | _names_of_class(type(module))) else module  # type: ignore[arg-type]
-
-
-@functools.cache
-def _names_of_class(cls: type[nn.Module]) -> frozenset[str]:
-    """Return the reserved names that a class defines or that its methods assign, those of torch's own classes aside."""
-    names: set[str] = set()
-    for base in cls.__mro__:
-        if base.__module__.partition(".")[0] in {"torch", "builtins"}:
-            continue
-        names.update(RESERVED & vars(base).keys())
-        for method in vars(base).values():
-            if isinstance(method, FunctionType):
-                names.update(_assigned(method.__code__))
-    return frozenset(names)
-
-
-def _assigned(code: CodeType) -> Iterator[str]:
-    for instruction in dis.get_instructions(code):
-        if instruction.opname == "STORE_ATTR" and instruction.argval in RESERVED:
-            yield instruction.argval
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _assigned(constant)
+    """Return a module, or a holder of it if it or its class has an attribute that Ultralytics sets on every layer."""
+    names = {*vars(module), *module._modules, *module._parameters, *module._buffers}
+    for base in type(module).__mro__:
+        if base.__module__.partition(".")[0] not in {"torch", "builtins", "ultralytics"}:
+            names |= vars(base).keys()
+    return Holder(module) if RESERVED & names else module

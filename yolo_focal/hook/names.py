@@ -8,33 +8,35 @@ from typing import Any
 
 from yolo_focal import environment
 from yolo_focal.errors import UnknownModuleError
-from yolo_focal.hook import plugins, registry
+from yolo_focal.hook import configs, plugins, registry, stock
 
 
 class Names(Mapping[str, Any]):
-    """Ultralytics' names and the registered ones.
+    """What the names of a model YAML's rows mean: Ultralytics' and the registered ones.
 
     A class of the same name in Ultralytics takes precedence over one of this package's: a fork may have its own, and
-    checkpoints of it.
+    checkpoints of it. Of a registered module whose rows are read as those of another class, it is that class.
 
     Args:
         ultralytics: The globals of Ultralytics' parser.
-        where: File and row that a name is looked up for, for messages.
+        file: The YAML file, for messages.
+        row: The index of the row that a name is looked up for, for messages.
     """
 
-    def __init__(self, ultralytics: dict[str, Any], where: str) -> None:
+    def __init__(self, ultralytics: dict[str, Any], file: str, row: Any) -> None:
         self._ultralytics = ultralytics
-        self._where = where
+        self._where = f"{file}, row {row}"
+        self._of_package = configs.is_packaged(file)
 
     def __getitem__(self, name: str) -> Any:
-        entry = registry.find(name)
+        entry = registry.find(name, self._of_package)
         if entry is None and name not in self._ultralytics:
             raise UnknownModuleError(self._unknown(name))
         if entry is None or (name in self._ultralytics and registry.is_built_in(name)):
             return self._ultralytics[name]
         if name in self._ultralytics and not entry.override:
             raise registry.name_is_taken(f"register {name}")
-        return entry.cls
+        return stock.shown_to_parser(name, entry)
 
     def __iter__(self) -> Iterator[str]:
         return iter({**self._ultralytics, **registry.registered()})

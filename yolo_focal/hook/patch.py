@@ -1,10 +1,10 @@
 """The patch of Ultralytics' model parser; with `wrappers`, what uses internals of Ultralytics' parser.
 
 `ultralytics.nn.tasks.parse_model` builds the layers. Its dispatch on a row's module ends in `else: c2 = ch[f]`. The
-patch inserts an `if` for registered modules before the dispatch and adds their names to those that the parser looks up.
-The rest is Ultralytics' own source, compiled under its own file name with its own line numbers, so tracebacks and
-breakpoints still show it. The function object stays the same and only its `__code__` changes, so references to it and
-wrappers around it are patched too.
+patch puts code around the dispatch that reads the rows of registered modules, by their channel rule or by the dispatch
+itself, and adds their names to those that the parser looks up. The rest is Ultralytics' own source, compiled under its
+own file name with its own line numbers, so tracebacks and breakpoints still show it. The function object stays the same
+and only its `__code__` changes, so references to it and wrappers around it are patched too.
 
 Four more functions are replaced in every module of Ultralytics that has imported them by name:
 
@@ -30,14 +30,17 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any, Callable, NamedTuple
 
 from yolo_focal.errors import UnsupportedUltralyticsError
-from yolo_focal.hook import finder, layer_seed, plugins, registry, rows, wrappers
+from yolo_focal.hook import configs, finder, layer_seed, plugins, registry, rows, stock, wrappers
+from yolo_focal.hook.channels import Scaling
 from yolo_focal.hook.names import Names
+from yolo_focal.hook.row_arguments import of_scale
 
 TESTED = "8.1.0 to 8.4.190"
 
 _TASKS = "ultralytics.nn.tasks"
 _CHECKS = "ultralytics.utils.checks"
 _DIST = "ultralytics.utils.dist"
+_CLASSIFIERS = {"classify", "classifier", "cls", "fc"}  # Ultralytics' names of a classifier; any logits have its loss
 
 
 class _Recoded(NamedTuple):
@@ -81,6 +84,7 @@ def activate() -> None:
         if not is_active():
             recoded = _with_branch(tasks.parse_model)
             recoded.function.__code__ = recoded.patched
+            stock.use(recoded.function.__globals__, recoded.original.co_names)
             _recoded = recoded
         for owner, name, wrap in (
             (tasks, "yaml_model_load", functools.partial(wrappers.with_packaged_models, tasks)),
@@ -199,13 +203,18 @@ def _compile(function: FunctionType) -> CodeType:
     if not isinstance(tree, ast.FunctionDef) or len(dispatches) != 1:
         raise ValueError(f"parse_model ends {len(dispatches)} branches with `else: c2 = ch[f]`, where one is expected")
     body, position = dispatches[0]
-    branch = ast.parse(
-        "if _yolo_focal.is_registered(m, d, i):\n    c2, m, args, n = _yolo_focal.read_row(d, i, args, ch, n)"
-    ).body[0]
-    assert isinstance(branch, ast.If)
-    _set_location(branch, body[position])  # a traceback of an error in the branch shows the parser's first `if`
-    branch.orelse = [body[position]]
-    body[position] = branch
+    dispatch, built = body[position], body[position + 1 :]
+    constructor = _Constructor()
+    body[position + 1 :] = [constructor.visit(statement) for statement in built]
+    if not constructor.calls:
+        raise ValueError("parse_model does not build a layer with m(*args) after its dispatch")
+    reading = ast.parse(_READING).body
+    for statement in reading:
+        _set_location(statement, dispatch)  # a traceback of an error in it shows the parser's first `if`
+    around = next(node for node in ast.walk(reading[1]) if isinstance(node, ast.With))
+    around.body = [dispatch]
+    body[position : position + 1] = reading
+    tree = _ThreeNumbers().visit(tree)
 
     # The parser looks up a row's module as `globals()[name]`. The patch shadows `globals` with `_names`, as a local
     # variable of the function, so that a call in another thread is not affected when the patch is deactivated.
@@ -224,8 +233,48 @@ def _compile(function: FunctionType) -> CodeType:
     return next(const for const in module.co_consts if isinstance(const, CodeType))
 
 
-def _set_location(tree: ast.stmt, source: ast.stmt) -> None:
-    """Give every node of a statement the line and column of another statement."""
+# What stands in the place of the parser's dispatch, which takes the place of `...`. `m` is what the parser compares
+# with its classes afterwards; the layer is built by another name.
+_READING = """
+_yolo_focal_row = _yolo_focal.read(d, i, m, args, ch, n)
+if _yolo_focal_row.is_read_by_rule:
+    c2, args, n = _yolo_focal_row.result
+else:
+    args = _yolo_focal_row.args
+    with _yolo_focal_row:
+        ...
+m, _yolo_focal_constructor, args = _yolo_focal_row.constructor(m, args, c2, n)
+"""
+
+
+class _Constructor(ast.NodeTransformer):
+    """Lets `m(...)` and `str(m)`, which build a layer and name its type, mean the constructor of its row."""
+
+    calls = 0
+
+    def visit_Call(self, node: ast.Call) -> ast.Call:
+        self.generic_visit(node)
+        if isinstance(node.func, ast.Name) and node.func.id == "m":
+            self.calls += 1
+            node.func.id = "_yolo_focal_constructor"
+        elif ast.unparse(node) == "str(m)":
+            node.args = [ast.copy_location(ast.Name("_yolo_focal_constructor", ast.Load()), node.args[0])]
+        return node
+
+
+class _ThreeNumbers(ast.NodeTransformer):
+    """Lets the parser read the first three numbers of a scale that has more, as those of some forks do."""
+
+    def visit_Assign(self, node: ast.Assign) -> ast.Assign:
+        if ast.unparse(node.value) == "scales[scale]" and ast.unparse(node.targets[0]).count(",") == 2:
+            value = ast.parse("scales[scale][:3]", mode="eval").body
+            _set_location(value, node)
+            node.value = value
+        return node
+
+
+def _set_location(tree: ast.AST, source: ast.stmt) -> None:
+    """Give every node of a tree the line and column of a statement."""
     for node in ast.walk(tree):
         ast.copy_location(node, source)
 
@@ -233,7 +282,7 @@ def _set_location(tree: ast.stmt, source: ast.stmt) -> None:
 def _names() -> Names:
     """Return Ultralytics' names and the registered ones; replaces `globals` in the parser, whose variables it reads."""
     parser = sys._getframe(1)
-    return Names(parser.f_globals, f"{_file(parser.f_locals['d'])}, row {parser.f_locals.get('i')}")
+    return Names(parser.f_globals, _file(parser.f_locals["d"]), parser.f_locals.get("i"))
 
 
 class _branch:  # noqa: N801  it stands for a module in the parser
@@ -247,40 +296,40 @@ class _branch:  # noqa: N801  it stands for a module in the parser
                 rows.check(_file(config), index, row)
 
     @staticmethod
-    def is_registered(module: Any, config: dict[str, Any], index: int) -> bool:
-        layer_seed.apply(index)  # the parser asks this of each row, and then builds its layer
-        entry = registry.find(_row(config, index)[2])
-        return entry is not None and entry.cls is module  # a fork may have another class of that name
-
-    @staticmethod
-    def read_row(
-        config: dict[str, Any], index: int, args: Sequence[Any], channels: Sequence[int], repeats: int
-    ) -> tuple[int, rows.Row, list[Any], int]:
-        row = _row(config, index)
-        entry = registry.find(row[2])
-        assert entry is not None
-        file, scales = _file(config), config.get("scales") or {}
-        scale = config.get("scale") or next(iter(scales), "")
-        args = rows.of_scale(args, scale, [*scales], f"{file}, row {index} ({row[2]})")
-        return rows.read(entry, file, index, row, args, channels, _scaling(config), repeats)
+    def read(
+        config: dict[str, Any], index: int, module: Any, args: list[Any], channels: Sequence[int], repeats: int
+    ) -> rows.StockRow | rows.RuleRow | rows.LikeRow:
+        layer_seed.apply(index)  # the parser reads each row, and then builds its layer
+        row: list[Any] = (config["backbone"] + config["head"])[index]
+        name, file = row[2], _file(config)
+        entry = registry.find(name, configs.is_packaged(file))
+        if entry is None or module is not stock.shown_to_parser(name, entry):
+            return rows.StockRow(args)  # also where a fork has another class of that name
+        scales = [*(config.get("scales") or {})]
+        scaling = _scaling(config, repeats)
+        is_last = index == len(config["backbone"]) + len(config["head"]) - 1 and bool(config["head"])
+        is_output = is_last and name.lower() not in _CLASSIFIERS
+        place = rows.Place(f"{file}, row {index} ({name})", row, is_output)
+        args = of_scale(args, scaling.scale, scales, place.where)
+        read_as = stock.read_as(name, entry)
+        if read_as is None:
+            return rows.RuleRow(entry, place, args, channels, scaling)
+        return rows.LikeRow(entry, place, args, channels, read_as)
 
 
 def _file(config: dict[str, Any]) -> str:
     return config.get("yaml_file") or "the model's configuration"
 
 
-def _row(config: dict[str, Any], index: int) -> list[Any]:
-    row: list[Any] = (config["backbone"] + config["head"])[index]
-    return row
-
-
-def _scaling(config: dict[str, Any]) -> registry.Scaling:
+def _scaling(config: dict[str, Any], repeats: int) -> Scaling:
     """Return a config's scaling as `parse_model` computes it; without a `scale` the first of `scales` applies."""
-    scales = config.get("scales")
+    scales, nc = config.get("scales"), config.get("nc")
     if not scales:
-        return registry.Scaling(config.get("width_multiple", 1.0), float("inf"), config.get("nc"))
-    _, width, max_channels = scales[config.get("scale") or next(iter(scales))]
-    return registry.Scaling(width, max_channels, config.get("nc"))
+        depth, width = (config.get(f"{name}_multiple", 1.0) for name in ("depth", "width"))
+        return Scaling(width, float("inf"), nc, depth=depth, repeats=repeats)
+    scale = config.get("scale") or next(iter(scales))
+    depth, width, max_channels, *rest = scales[scale]
+    return Scaling(width, max_channels, nc, scale, depth, repeats, tuple(rest))
 
 
 def _is_dispatch(node: ast.stmt) -> bool:

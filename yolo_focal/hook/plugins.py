@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from yolo_focal import environment
 from yolo_focal.errors import ConfigError
-from yolo_focal.hook import children, finder, registry
+from yolo_focal.hook import children, finder, registration, registry
 from yolo_focal.hook.tracebacks import describe_error
 
 GROUP = "yolo_focal.modules"
@@ -83,16 +83,18 @@ def _try(origin: str, function: Any, *args: Any) -> None:
     """Call a function once; on failure log a warning that names its origin."""
     if origin in _loaded:
         return
-    try:
-        function(*args)
-    except (Exception, SystemExit) as error:  # no error in a user's file may stop Ultralytics
-        reason = str(error) if isinstance(error, _UnusableError) else describe_error(error)
-        if failures.get(origin) != reason:
-            _LOGGER.warning(f"yolo-focal: {origin}: {reason}")
+    with registration.refusals_collected() as reasons:
+        try:
+            function(*args)
+            _loaded.add(origin)
+        except (Exception, SystemExit) as error:  # no error in a user's file may stop Ultralytics
+            reasons.append(str(error) if isinstance(error, _UnusableError) else describe_error(error))
+    reason = "; ".join(reasons)
+    if reason and failures.get(origin) != reason:
+        _LOGGER.warning(f"yolo-focal: {origin}: {reason}")
+    failures.pop(origin, None)
+    if reason:
         failures[origin] = reason
-    else:
-        failures.pop(origin, None)
-        _loaded.add(origin)
 
 
 class _UnusableError(ConfigError):
@@ -111,12 +113,18 @@ def _load_entry(entry: str, folders: Sequence[Path]) -> None:
         children.tell_file(top, location)
         try:
             _import(name)
-        except BaseException:
+        except BaseException as error:
             if not known:
                 children.forget_file(top)
+            if isinstance(error, ImportError) and location.is_file() and finder.imports_relatively(location):
+                raise _UnusableError(
+                    f"{describe_error(error)}. It imports relatively, so it is imported as if it stood in "
+                    "ultralytics/nn/modules: what is not there, paste into it, or import from a file beside it without "
+                    "the dot, such as from other import Block"
+                ) from error
             raise
         _replace_in_environment(entry, name)
-    if is_new and registry.registered() == before:
+    if is_new and registry.registered() == before and not registration.has_refused():
         found = finder.location_of(sys.modules[name])
         _LOGGER.warning(
             f"yolo-focal: {environment.MODULES}: {entry}: it was imported from {found} and registers nothing; write "
@@ -132,7 +140,7 @@ def _register_again(name: str, options: dict[str, Any]) -> None:
     if not registry.is_registered(name):
         _import(options["cls"].partition(":")[0])  # where the class is; most files register theirs
     if not registry.is_registered(name):
-        registry.register_described(name, options)
+        registration.register_described(name, options)
 
 
 def _import(name: str) -> None:

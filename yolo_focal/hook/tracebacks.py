@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import linecache
+import sys
 import traceback
 from pathlib import Path
 
@@ -28,6 +29,14 @@ def describe_error(error: BaseException, file: str | None = None) -> str:
     if not frames or frames[-1].lineno is None:
         return described
     return f"{described} ({_place(frames[-1].filename, frames[-1].lineno)})"
+
+
+def describe_refusal(error: BaseException) -> str:
+    """Return an error's type and message, and the line outside this package that is being run."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame = frame.f_back
+    return f"{type(error).__name__}: {one_line(error)} ({_place(frame.f_code.co_filename, frame.f_lineno)})"
 
 
 def is_raised_in_package(error: BaseException) -> bool:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import logging
 
 from yolo_focal import environment
 from yolo_focal.errors import ConfigError
-from yolo_focal.hook import plugins, registry
+from yolo_focal.hook import plugins, registry, stock
+from yolo_focal.hook.channels import KEEPING_CHANNELS
+from yolo_focal.twin.config import FOCAL
+
+_LOGGER = logging.getLogger("yolo_focal")
 
 
 def check(name: str, beside: str = "") -> None:
@@ -20,8 +25,14 @@ def check(name: str, beside: str = "") -> None:
         ConfigError: There is no such module, or its rows name their output channels.
     """
     plugins.load(beside)
+    own = registry.registered()[FOCAL].cls
+    if name == FOCAL and registry.restore(FOCAL):
+        _LOGGER.warning(
+            f"yolo-focal: with={FOCAL} is this package's. With {environment.MODULES} set as it is, a training reads "
+            f"the rows that are written as {own.__module__}.{own.__qualname__}: unset it there"
+        )
     modules = registry.registered()
-    suitable = sorted(key for key, entry in modules.items() if entry.rule is registry.same_channels)
+    suitable = sorted(key for key, entry in modules.items() if stock.rule_of(key, entry) in KEEPING_CHANNELS)
     if name not in modules:
         close = difflib.get_close_matches(name, suitable, n=1) or [k for k in suitable if k.lower() == name.lower()]
         expected = f"did you mean {close[0]}?" if close else f"write one of {', '.join(suitable)}."

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import yolo_focal
 
 
-@yolo_focal.register(channels="scaled")
+@yolo_focal.register(like="Conv")
 class DynamicConv(nn.Module):
     """A convolution whose kernel is, for each input, a weighted sum of the kernels of M experts.
 
@@ -49,7 +49,7 @@ class DynamicConv(nn.Module):
         return self.act(self.bn(y.reshape(b, -1, *y.shape[2:])))
 
 
-@yolo_focal.register(channels="scaled", repeats=True)
+@yolo_focal.register(like="C2f")
 class C2fDynamic(nn.Module):
     """A block like YOLOv8's C2f with dynamic convolutions: half of the channels pass n bottlenecks, all are joined.
 

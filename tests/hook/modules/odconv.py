@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import yolo_focal
 
 
-@yolo_focal.register(channels="scaled")
+@yolo_focal.register(like="Conv")
 class ODConv(nn.Module):
     """A convolution whose kernel is made for each input, by attentions over all four dimensions of the kernel space.
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import yolo_focal
 
 
-@yolo_focal.register(channels="scaled")
+@yolo_focal.register(like="Conv")
 class DySnakeConv(nn.Module):
     """A convolution joined with two others whose taps form a line that bends with the input, along x and along y.
 

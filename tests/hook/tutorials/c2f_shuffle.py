@@ -24,7 +24,7 @@ class ShuffleBottleneck(nn.Module):
         return x + y if self.add else y
 
 
-@yolo_focal.register(channels="scaled", repeats=True)
+@yolo_focal.register
 class C2f_Shuffle(C2f):  # noqa: N801
     def __init__(self, c1, c2, n=1, shortcut=False, g=1, e=0.5):
         super().__init__(c1, c2, n, shortcut, g, e)

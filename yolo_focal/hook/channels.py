@@ -1,0 +1,71 @@
+"""Channel rules: how many channels a registered module's row has, and what its constructor is called with."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Callable, NamedTuple
+
+
+class Scaling(NamedTuple):
+    """What a model's scale changes, for one row of its YAML.
+
+    Attributes:
+        width: The scale's width multiple.
+        max_channels: The scale's largest number of channels, before the width multiple is applied.
+        nc: The number of classes, which is not scaled; None if the YAML has none.
+        scale: The scale's letter; "" in a YAML without scales.
+        depth: The scale's depth multiple.
+        repeats: The row's repeats, with the depth multiple applied.
+        rest: What the scale has behind its three numbers, as some forks' YAML files do.
+    """
+
+    width: float
+    max_channels: float
+    nc: int | None
+    scale: str = ""
+    depth: float = 1.0
+    repeats: int = 1
+    rest: tuple[Any, ...] = ()
+
+    def channels(self, c2: int) -> int:
+        """Return a row's number of channels at this scale, computed as in Ultralytics.
+
+        Args:
+            c2: The number of channels in the YAML.
+
+        Returns:
+            The scaled number of channels, rounded up to a multiple of 8; `nc` is returned as it is.
+        """
+        return c2 if c2 == self.nc else math.ceil(min(c2, self.max_channels) * self.width / 8) * 8
+
+
+# (channels of the layer that the row reads, or a list of them; the row's arguments; the scaling)
+# -> (channels of the row; arguments of the constructor; optionally how many layers are stacked)
+Rule = Callable[[Any, "list[Any]", Scaling], "tuple[int, list[Any]] | tuple[int, list[Any], int]"]
+
+
+def same_channels(channels: int, args: list[Any], scaling: Scaling) -> tuple[int, list[Any]]:  # noqa: ARG001
+    """Apply the rule "same": as many output channels as input channels, which the constructor takes first."""
+    return channels, [channels, *args]
+
+
+def same_channels_and_repeats(channels: int, args: list[Any], scaling: Scaling) -> tuple[int, list[Any], int]:
+    """Apply the rule of C2Focal's rows: as "same", and the constructor takes the repeats second."""
+    return channels, [channels, scaling.repeats, *args], 1
+
+
+def given_channels(channels: int, args: list[Any], scaling: Scaling) -> tuple[int, list[Any]]:  # noqa: ARG001
+    """Apply the rule of FocalEmbed's rows: the first argument is the output channels, which are not scaled.
+
+    Raises:
+        ValueError: The first argument is not a number of channels.
+    """
+    if not args or isinstance(args[0], bool) or not isinstance(args[0], int) or args[0] < 1:
+        raise ValueError(f"arguments {args}: write its output channels first, such as [96, 4]")
+    return args[0], [channels, *args]
+
+
+# The rules of modules that have as many output channels as input channels.
+KEEPING_CHANNELS: tuple[Rule, ...] = (same_channels, same_channels_and_repeats)
+# How many constructor arguments a rule is responsible for; the others are the row's own.
+LEADING_ARGUMENTS: dict[Rule, int] = {same_channels: 1, same_channels_and_repeats: 2, given_channels: 2}
