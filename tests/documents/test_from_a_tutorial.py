@@ -15,7 +15,7 @@ PAGES = [REPO / "docs" / name for name in ("from-a-tutorial.md", "from-a-tutoria
 
 
 def shapes(page: Path) -> dict[str, tuple[str, Any]]:
-    """Return the sections of the eight shapes: number -> what the Python file and the YAML file hold."""
+    """Return the sections of the seven shapes: number -> what the Python file and the YAML file hold."""
     sections = re.findall(r"^### (\d) .+?$(.*?)(?=^##)", text(page), re.MULTILINE | re.DOTALL)
     return {number: (block("python", body), yaml.safe_load(block("yaml", body))) for number, body in sections}
 
@@ -34,7 +34,7 @@ for number in {numbers!r}:
     model(torch.rand(2, 3, 64, 64))
     print("BUILT", number, *[type(layer).__name__ for layer in model.model], *model.stride.tolist())
 """
-STRIDES = {"3": "2.0 4.0", "8": "4.0 8.0"}  # of the detection layers; the others' are 2.0 2.0
+STRIDES = {"1": "2.0 4.0", "7": "4.0 8.0"}  # of the detection layers; the others' are 2.0 2.0
 
 
 def write(folder: Path, number: str) -> list[str]:
@@ -49,8 +49,8 @@ def write(folder: Path, number: str) -> list[str]:
     return [str(row[2]) for row in config["backbone"] + config["head"]]
 
 
-def test_there_are_eight_shapes() -> None:
-    assert list(SHAPES) == list("12345678")
+def test_there_are_seven_shapes() -> None:
+    assert list(SHAPES) == list("1234567")
 
 
 def test_every_shape_builds_and_runs(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_every_shape_builds_and_runs(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", ["7", "8"])
+@pytest.mark.parametrize("number", ["5", "7"])
 def test_heads_and_backbones_train_and_export(number: str, tmp_path: Path) -> None:
     write(tmp_path, number)
     env = {"YOLO_FOCAL_MODULES": f"my_blocks{number}.py"}
@@ -75,4 +75,4 @@ def test_heads_and_backbones_train_and_export(number: str, tmp_path: Path) -> No
 
 def test_the_table_links_to_every_shape() -> None:
     for page in PAGES:
-        assert len([link for link in links(page) if link.startswith("#")]) == 8
+        assert len([link for link in links(page) if link.startswith("#")]) == 7

@@ -270,9 +270,10 @@ def test_a_refused_line_leaves_the_others_of_its_file(folder: Path) -> None:
     out = python(SEES, folder, **{MODULES: "my_blocks"})
     first, second = (f"{folder}/my_blocks.py, line {line}" for line in (14, 18))
     assert warnings_of(out) == [
-        f"yolo-focal: {MODULES}: my_blocks: ConfigError: register FocalModulation: yolo_focal.focal.FocalModulation has "
-        f"that name already; write name= with another, or override=True for the rows of your own YAML files ({first}: @yolo_focal.register); "
-        "ConfigError: register SPPF: Ultralytics has that name already; write name= with another, or override=True "
+        f"yolo-focal: {MODULES}: my_blocks: ConfigError: register FocalModulation: yolo_focal.focal.FocalModulation "
+        "has that name already; write name= with another, or override=True for the rows of your own YAML files "
+        f"({first}: @yolo_focal.register); ConfigError: register SPPF: Ultralytics has that name already; write name= "
+        "with another, or override=True "
         f'({second}: @yolo_focal.register(name="SPPF"))'
     ]
     assert out.splitlines()[-1] == "Last"
@@ -346,8 +347,8 @@ def test_what_ultralytics_modules_lack_is_said(other: str, reason: str, folder: 
     (warning,) = warnings_of(python(SEES, folder, check=False, **{MODULES: "my_blocks"}))
     assert warning == (
         f"yolo-focal: {MODULES}: my_blocks: {reason.format(conv=conv.__file__)} ({folder}/my_blocks.py, line 7: from "
-        f"{other}). It imports relatively, so it is imported as if it stood in ultralytics/nn/modules: what is not there, "
-        "paste into it, or import from a file beside it without the dot, such as from other import Block"
+        f"{other}). It imports relatively, so it is imported as if it stood in ultralytics/nn/modules: what is not "
+        "there, paste into it, or import from a file beside it without the dot, such as from other import Block"
     )
 
 

@@ -17,13 +17,13 @@ from torch import nn
 
 # The line above the class says which arguments the class gets from the row of the YAML file.
 #
-# @yolo_focal.register                                        row: [-1, 1, NAME, [3]]
+# @yolo_focal.register                       row: [-1, 1, NAME, [3]]
 #     NAME(dim, 3): the channels of the layer that the row reads come first; as many go out.
-# @yolo_focal.register(channels="scaled")                     row: [-1, 1, NAME, [256, 3]]
-#     NAME(c1, c2, 3): c2 is 256, scaled by n, s, m, l or x as in a Conv row.
-# @yolo_focal.register(channels="scaled", repeats=True)       row: [-1, 6, NAME, [256, 3]]
-#     NAME(c1, c2, n, 3): n is 6, scaled as in a C2f row.
-# @yolo_focal.register(channels=rule)                         any row; it may read several layers
+# @yolo_focal.register(like="Conv")          row: [-1, 1, NAME, [256, 3]]
+#     NAME(c1, c2, 3), read by Ultralytics as a Conv row is: c2 is 256, scaled by n, s, m, l or x.
+# @yolo_focal.register(like="C2f")           row: [-1, 6, NAME, [256, True]]
+#     NAME(c1, c2, n, True), read as a C2f row is: n is 6, scaled. Not needed if the class inherits from C2f.
+# @yolo_focal.register(channels=rule)        any row; it may read several layers
 #     rule(channels, args, scaling) returns the row's output channels and the list of the class's arguments.
 @yolo_focal.register
 class NAME(nn.Module):
