@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import py_compile
 import shutil
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from support import REPO, python
 from torch import nn
 from ultralytics import YOLO
 
-from yolo_focal import FocalModulation
+from yolo_focal import ConfigError, FocalModulation
 from yolo_focal.hook import configs
 
 CHANNELS = {"n": 256, "s": 512, "m": 576, "l": 512, "x": 640}  # of the outputs of rows 8 and 9
@@ -147,3 +148,76 @@ def test_without_a_checkout_the_packaged_copy_is_read(tmp_path: Path) -> None:
     code = "from yolo_focal.hook import configs; print(configs.find('yolov8n-focal.yaml'))"
     expected = tmp_path / "yolo_focal" / "cfg" / "yolov8-focal.yaml"
     assert python(code, tmp_path).strip() == str(expected)
+
+
+TRAIN_IT = "write a model YAML, such as model=yolov8n-focal.yaml"
+AND_A_MODEL = "and a model, such as model=yolov8n-focal.yaml"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("focalnet.yaml", f"this file has settings of a training; write cfg=focalnet.yaml, {AND_A_MODEL}"),
+        ("shapes.yaml", f"this file has a data set; write data=shapes.yaml, {AND_A_MODEL}"),
+        ("coco8.yaml", f"this file has a data set; write data=coco8.yaml, {AND_A_MODEL}"),
+        ("own.yaml", f"this file has no backbone and head; {TRAIN_IT}"),
+        ("empty.yaml", f"this file has no backbone and head; {TRAIN_IT}"),
+    ],
+)
+def test_a_file_that_is_no_model_is_refused(
+    name: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.yaml").write_text("nc: 3\n")
+    (tmp_path / "empty.yaml").write_text("nc:\n")
+    with pytest.raises(ConfigError) as caught:
+        YOLO(name)
+    assert str(caught.value) == f"model={name}: {message}"
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("yolov8n-focal", "did you mean yolov8n-focal.yaml?"),
+        (
+            "yolov10n-focal.yaml",
+            "it is not among the packaged ones: write it with yolo-focal derive model=yolov10n.yaml",
+        ),
+        (
+            "yolov9c-c2focal.yaml",
+            "it is not among the packaged ones: write it with yolo-focal derive model=yolov9c.yaml "
+            "after=SPPF with=C2Focal",
+        ),
+    ],
+)
+def test_a_name_that_is_not_there_says_what_to_write(name: str, hint: str) -> None:
+    with pytest.raises(FileNotFoundError) as caught:
+        YOLO(name)
+    assert str(caught.value) == f"'{name}' does not exist; {hint}"
+
+
+def test_a_family_that_the_release_does_not_have_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    shipped = {name: file for name, file in configs._shipped().items() if not name.startswith("yolo26")}
+    monkeypatch.setattr(configs, "_shipped", lambda: shipped)
+    with pytest.raises(ConfigError) as caught:
+        YOLO("yolo26n-focal.yaml")
+    assert str(caught.value) == (
+        "model=yolo26n-focal.yaml: the installed Ultralytics has no yolo26; install a newer one: pip install -U "
+        "ultralytics"
+    )
+
+
+def test_a_frozen_application_is_told_to_include_the_source(tmp_path: Path) -> None:
+    copy = tmp_path / "ultralytics"
+    shutil.copytree(Path(ultralytics.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__", "assets"))
+    source = copy / "nn" / "tasks.py"
+    py_compile.compile(str(source), cfile=str(source.with_suffix(".pyc")))
+    source.unlink()
+    out = python("from ultralytics import YOLO; YOLO('yolov8n.yaml'); print('built')", tmp_path)
+    assert out.splitlines()[-1] == "built"
+    assert (
+        f"yolo-focal is off: UnsupportedUltralyticsError: Ultralytics {ultralytics.__version__} cannot be extended: "
+        "the source of ultralytics.nn.tasks is not there, as in a frozen application. Have it include the file "
+        'ultralytics/nn/tasks.py: with PyInstaller, module_collection_mode={"ultralytics": "pyz+py"} '
+        "(YOLO_FOCAL_AUTOLOAD=0 silences this line)\n"
+    ) in out

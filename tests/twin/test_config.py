@@ -268,6 +268,10 @@ def test_copy_cfg_hands_over_the_packaged_files(tmp_path: Path) -> None:
             "yolov8s-focalnet.yaml\n",
         ),
         (
+            ["derive", "model=best.onnx"],
+            "model=best.onnx: write a model YAML, or the checkpoint (.pt) that an exported model was made of\n",
+        ),
+        (
             ["derive", "model=/no/x"],
             "model=/no/x: there is no such model YAML; write a path, or a name such as yolo11n",
         ),

@@ -270,13 +270,15 @@ def test_a_fit_ends_without_a_progress_bar_too(monkeypatch: pytest.MonkeyPatch) 
     assert len(warm._fit_layer(9, FocalModulation(8), old, maps, [], 30)) == 30
 
 
-def test_an_sppf_is_explained_in_part_before_the_first_step() -> None:
+@pytest.mark.parametrize("adds_its_input", [False, True])
+def test_an_sppf_is_explained_in_part_before_the_first_step(adds_its_input: bool) -> None:
     torch.manual_seed(0)
     old, new = SPPF(64, 64).eval(), FocalModulation(64)
+    old.add = adds_its_input  # as YOLO26's does
     with torch.no_grad():
         for conv in (old.cv1, old.cv2):
             conv.bn.running_mean.normal_()
-            conv.bn.running_var.uniform_(0.01, 0.1)
+            conv.bn.running_var.uniform_(1, 2) if adds_its_input else conv.bn.running_var.uniform_(0.01, 0.1)
         maps = [(x, old(x)) for x in (torch.randn(16, 64, side, side) for side in (8, 12))]
     warm._initialize(new, old, maps, torch.device("cpu"))
     assert warm._unexplained(new, maps, torch.device("cpu")) < 0.5

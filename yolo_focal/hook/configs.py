@@ -94,7 +94,7 @@ def model(name: str, argument: str = "model") -> Path:
         ConfigError: There is no such file; the message lists similar names.
     """
     path = Path(name)
-    if path.is_file():
+    if path.is_file() and path.suffix in {".yaml", ".yml"}:
         return path
     packaged = find(name)
     if packaged is not None:
@@ -103,23 +103,54 @@ def model(name: str, argument: str = "model") -> Path:
     for candidate in (name, without_scale(name)):
         if candidate in shipped:
             return shipped[candidate]
+    if path.suffix not in {"", ".yaml", ".yml"}:
+        expected = "write a model YAML, or the checkpoint (.pt) that an exported model was made of"
+        raise ConfigError(f"{argument}={name}: {expected}")
     hint = suggestion(name) or "write a path, or a name such as yolo11n-seg.yaml"
     raise ConfigError(f"{argument}={name}: there is no such model YAML; {hint}")
 
 
 def suggestion(name: str | Path) -> str:
-    """Return "did you mean ...?" with the packaged configs and Ultralytics' that have a similar name, or "".
+    """Return what to write in the place of a name, such as "did you mean ...?" with similar names, or "".
 
     Args:
         name: A path or a bare name of a file that does not exist; its scale letter is kept.
     """
-    name = Path(name).name
+    path, name, shipped = str(name), Path(name).name, _shipped()
+    if not Path(name).suffix:
+        with_suffix = f"{path}.yaml"
+        return f"did you mean {with_suffix}?" if find(with_suffix) or without_scale(f"{name}.yaml") in shipped else ""
+    original = re.sub(r"-(c2)?focal", "", name, count=1)
+    if original != name and {original, without_scale(original)} & shipped.keys():
+        change = " after=SPPF with=C2Focal" if "-c2focal" in name else ""
+        return f"it is not among the packaged ones: write it with yolo-focal derive model={original}{change}"
     letter = re.search(r"\d+([nslmx])", name)
-    known = [file.name for file in folder().glob("*.yaml")] + list(_shipped())
+    known = [file.name for file in folder().glob("*.yaml")] + list(shipped)
     close = difflib.get_close_matches(without_scale(name), known, n=3, cutoff=0.75)
     if letter is not None:
         close = [re.sub(r"(\d+)", rf"\g<1>{letter[1]}", match, count=1) for match in close]
     return f"did you mean {', '.join(close)}?" if close else ""
+
+
+def check_model(name: str | Path, config: Any) -> None:
+    """Check that a YAML file, as the user named it, describes a model that the installed Ultralytics can build.
+
+    Raises:
+        ConfigError: It has no backbone and head, or it is a packaged one of a family that this release does not have.
+    """
+    if not (isinstance(config, dict) and {"backbone", "head"} <= config.keys()):
+        what = "no backbone and head; write a model YAML, such as model=yolov8n-focal.yaml"
+        if isinstance(config, dict) and {"train", "names"} <= config.keys():
+            what = f"a data set; write data={name}, and a model, such as model=yolov8n-focal.yaml"
+        elif isinstance(config, dict) and {"lr0", "optimizer"} & config.keys():
+            what = f"settings of a training; write cfg={name}, and a model, such as model=yolov8n-focal.yaml"
+        raise ConfigError(f"model={name}: this file has {what}")
+    family = re.match(r"yolov?\d+", Path(name).name)
+    if is_packaged(name) and family is not None and f"{family[0]}.yaml" not in _shipped():
+        raise ConfigError(
+            f"model={name}: the installed Ultralytics has no {family[0]}; install a newer one: pip install -U "
+            "ultralytics"
+        )
 
 
 class Derivation(NamedTuple):

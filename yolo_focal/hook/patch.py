@@ -40,6 +40,7 @@ TESTED = "8.1.0 to 8.4.190"
 _TASKS = "ultralytics.nn.tasks"
 _CHECKS = "ultralytics.utils.checks"
 _DIST = "ultralytics.utils.dist"
+_NO_SOURCE = "could not get source code"  # inspect's words
 _CLASSIFIERS = {"classify", "classifier", "cls", "fc"}  # Ultralytics' names of a classifier; any logits have its loss
 
 
@@ -352,6 +353,12 @@ def _future_flags(function: FunctionType) -> int:
 
 def _unsupported(reason: str) -> UnsupportedUltralyticsError:
     version = importlib.import_module("ultralytics").__version__
+    if reason == _NO_SOURCE:
+        return UnsupportedUltralyticsError(
+            f"Ultralytics {version} cannot be extended: the source of {_TASKS} is not there, as in a frozen "
+            "application. Have it include the file ultralytics/nn/tasks.py: with PyInstaller, "
+            'module_collection_mode={"ultralytics": "pyz+py"}'
+        )
     return UnsupportedUltralyticsError(
         f"Ultralytics {version} cannot be extended: {reason}. Tested are {TESTED}: install one of these, such as "
         f"`pip install ultralytics=={TESTED.split()[-1]}`"

@@ -24,13 +24,16 @@ def with_packaged_models(tasks: ModuleType, yaml_model_load: Callable[..., Any])
         file = configs.find(path)
         if file is None:
             try:
-                return yaml_model_load(path)
+                config = yaml_model_load(path)
             except FileNotFoundError as error:
                 raise _not_found(path, error) from None
+            configs.check_model(path, config)
+            return config
         # Read here, because Ultralytics removes the scale letter by a regular expression from the whole path: below a
         # folder such as run2n it removes that folder's letter and reads another file. Like Ultralytics it passes over
         # what is not UTF-8, such as comments in another encoding.
         config = yaml.safe_load(file.read_text(encoding="utf-8", errors="ignore"))
+        configs.check_model(path, config)
         return {**config, "scale": tasks.guess_model_scale(path), "yaml_file": str(path)}
 
     return load
@@ -96,7 +99,7 @@ def with_layers_found(load: Callable[..., Any]) -> Callable[..., Any]:
 
 def _not_found(file: Any, error: FileNotFoundError) -> FileNotFoundError:
     """Return the error for a config that is not found, with similar names; Ultralytics' own if there are none."""
-    hint = configs.suggestion(file) if str(file).endswith((".yaml", ".yml")) else ""
+    hint = configs.suggestion(file) if Path(file).suffix in {"", ".yaml", ".yml"} else ""
     return FileNotFoundError(f"'{file}' does not exist; {hint}") if hint else error
 
 

@@ -180,8 +180,8 @@ def _initialize(layer: nn.Module, old: Any, maps: Maps, device: torch.device) ->
     """Initialise a layer by least squares, without a training step; its output projection is the identity.
 
     An SPPF's output is SiLU(z) = sigmoid(z) * z, a product like that of query and modulator: the query is fitted to
-    sigmoid(z) and the modulator to z, with the SPPF's first convolution as the context. For any other module the query
-    starts near 1 and the modulator is fitted to the output.
+    sigmoid(z) and the modulator to z, with the SPPF's first convolution as the context. For any other module, and for an
+    SPPF that adds its input as YOLO26's does, the query starts near 1 and the modulator is fitted to the output.
 
     Args:
         layer: The FocalModulation, or several in sequence, of which all but the last become the identity.
@@ -197,6 +197,7 @@ def _initialize(layer: nn.Module, old: Any, maps: Maps, device: torch.device) ->
     query = slice(0, new.dim)
     if isinstance(old, (SPP, SPPF)):
         _copy_context(new, old)
+    if isinstance(old, (SPP, SPPF)) and not getattr(old, "add", False):
         targets = _outputs(old.cv2.bn, old, inputs)
         new.proj_in.weight[query, :, 0, 0], new.proj_in.bias[query] = _least_squares(
             inputs, [z.sigmoid() for z in targets]
