@@ -180,8 +180,8 @@ def _initialize(layer: nn.Module, old: Any, maps: Maps, device: torch.device) ->
     """Initialise a layer by least squares, without a training step; its output projection is the identity.
 
     An SPPF's output is SiLU(z) = sigmoid(z) * z, a product like that of query and modulator: the query is fitted to
-    sigmoid(z) and the modulator to z, with the SPPF's first convolution as the context. For any other module, and for an
-    SPPF that adds its input as YOLO26's does, the query starts near 1 and the modulator is fitted to the output.
+    sigmoid(z) and the modulator to z, with the SPPF's first convolution as the context. For any other module, and for
+    an SPPF that adds its input as YOLO26's does, the query starts near 1 and the modulator is fitted to the output.
 
     Args:
         layer: The FocalModulation, or several in sequence, of which all but the last become the identity.
