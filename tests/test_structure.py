@@ -25,10 +25,10 @@ def test_the_contracts_hold() -> None:
     ("file", "line", "contract", "reason"),
     [
         (
-            "focal/equations.py",
+            "focal/float16.py",
             "import ultralytics",
             "What the modules compute knows nothing of Ultralytics",
-            "yolo_focal.focal.equations -> ultralytics",
+            "yolo_focal.focal.float16 -> ultralytics",
         ),
         (
             "hook/configs.py",
@@ -43,7 +43,7 @@ def test_the_contracts_hold() -> None:
             "yolo_focal.environment -> yolo_focal.errors",
         ),
         (
-            "focal/equations.py",
+            "focal/float16.py",
             "from yolo_focal.focal import modulation",
             "No files import each other in a circle",
             "yolo_focal.focal",

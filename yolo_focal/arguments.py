@@ -6,7 +6,7 @@ import operator
 from typing import Any, Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def integer(name: str, value: Any, at_least: int) -> int:
@@ -111,19 +111,35 @@ def flag(name: str, value: Any) -> bool:
     return value
 
 
-def check_map(module: str, x: Tensor, channels: int) -> None:
-    """Check that an input is a feature map `(B, channels, H, W)` of a floating-point dtype.
+def check_map(module: str, x: Tensor, first: nn.Module, groups: int = 1) -> None:
+    """Check that an input is a feature map `(B, C, H, W)` of a floating-point dtype, with as many channels as are read.
 
-    Nothing is checked while the module is traced: the trace would warn that the result is recorded as a constant.
+    A tensor is checked, and not what stands for one while operations are recorded: a trace would hold the result as a
+    constant, and torch.fx has no value to decide by.
+
+    Args:
+        module: The module's name.
+        x: The input.
+        first: The layer that reads it. Its channels are those of its weight, which pruning may have shrunk; a layer
+            without a weight reads any number.
+        groups: Number of groups of channels, each of which the layer reads.
 
     Raises:
         ValueError: It has another shape.
         TypeError: It has another dtype.
     """
-    if torch.jit.is_tracing():  # type: ignore[attr-defined,no-untyped-call]
+    if not isinstance(x, Tensor) or torch.jit.is_tracing():  # type: ignore[attr-defined,no-untyped-call]
         return
-    if x.dim() != 4 or x.shape[1] != channels:
+    weight = getattr(first, "weight", None)
+    channels = "C" if weight is None else weight.shape[1] * groups * getattr(first, "groups", 1)
+    if x.dim() != 4 or channels not in ("C", x.shape[1]):
         shape = ", ".join(str(size) for size in x.shape)
         raise ValueError(f"{module}: expected an input of shape (B, {channels}, H, W), got ({shape})")
     if not x.is_floating_point():
         raise TypeError(f"{module}: expected an input of a floating-point dtype, got {x.dtype}")
+
+
+def is_traced() -> bool:
+    """Return whether operations are recorded, for an exporter or a compiler; torch 2.0 has no `torch.compiler`."""
+    tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
+    return tracing or (hasattr(torch, "compiler") and torch.compiler.is_compiling())

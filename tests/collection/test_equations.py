@@ -87,7 +87,7 @@ def ema(module: Any, x: Tensor) -> Tensor:
 def msda(module: Any, x: Tensor) -> Tensor:
     query, key, value = conv(module.qkv, x).chunk(3)
     heads = module.heads * len(module.dilations)
-    d, reach = module.dim // heads, module.kernel // 2
+    d, reach = module.qkv.weight.shape[1] // heads, module.kernel // 2
     out = torch.zeros_like(x)
     for head in range(heads):
         r = module.dilations[head // module.heads]
@@ -143,7 +143,11 @@ def strided(kernel: Tensor, x: Tensor, stride: int) -> Tensor:
 
 def odconv(module: Any, x: Tensor) -> Tensor:
     z = linear(module.fc, x.mean((1, 2))).clamp(min=0)
-    places = linear(module.spatial, z).sigmoid().reshape(module.k, module.k) if module.k > 1 else torch.ones(1, 1)
+    places = (
+        linear(module.spatial, z).sigmoid().reshape(*module.weight.shape[2:])
+        if module.weight.shape[2] > 1
+        else torch.ones(1, 1)
+    )
     inputs, filters = linear(module.inputs, z).sigmoid(), linear(module.filters, z).sigmoid()
     numbers = linear(module.number, z).softmax(0)
     attention = filters[:, None, None, None] * inputs[None, :, None, None] * places[None, None]

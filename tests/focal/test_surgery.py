@@ -1,7 +1,7 @@
 """A FocalModulation whose parts were changed in any way computes with the parts as they are now.
 
-Both short cuts (the CPU implementation, and the float32 tail under float16) read weights in place of calling parts.
-They are held against the equations with every part called.
+The fast weight gradients on a CPU and the float32 values under float16 change what torch functions compute. They are
+held against the equations with every part called.
 """
 
 from __future__ import annotations
@@ -24,17 +24,10 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from yolo_focal import FocalModulation
-from yolo_focal.focal import cpu
 
 DIM = 6
 TAIL = ("h", "ln", "proj")
 PARTS = ("proj_in", "focal_layers.0.0", "focal_layers.1.0", "focal_layers.0", "focal_layers.1.1", *TAIL)
-
-
-@pytest.fixture(autouse=True)
-def small_inputs_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cpu, "_MIN_ELEMENTS", 1)
-    monkeypatch.setattr(cpu, "_MIN_KERNEL_IN_CHANNELS_LAST", 1)
 
 
 def by_calls(module: FocalModulation, x: Tensor) -> Tensor:
@@ -56,13 +49,20 @@ def by_calls(module: FocalModulation, x: Tensor) -> Tensor:
 
 
 def in_float32(part: nn.Module, x: Tensor) -> Tensor:
-    """Call a part, its float16 parameters replaced by float32 ones while it runs."""
+    """Call a part, its float16 parameters replaced by float32 ones while it runs, and so a computed weight."""
     tensors = dict((*part.named_parameters(), *part.named_buffers()))
     if not any(t.dtype == torch.float16 for t in tensors.values()):
         return part(x)
-    return torch.func.functional_call(
-        part, {name: t.float() if t.dtype == torch.float16 else t for name, t in tensors.items()}, (x,)
-    )
+    weight = part.weight if "source" in tensors else None
+    try:
+        if weight is not None:
+            part.weight = weight.float()
+        return torch.func.functional_call(
+            part, {name: t.float() if t.dtype == torch.float16 else t for name, t in tensors.items()}, (x,)
+        )
+    finally:
+        if weight is not None:
+            part.weight = weight
 
 
 def put(module: nn.Module, name: str, part: nn.Module) -> None:
@@ -267,16 +267,20 @@ def gradients(out: Tensor, tensors: list[Tensor], create_graph: bool = False) ->
     ),
     st.sampled_from([torch.float32, torch.float64, torch.float16]),
     st.fixed_dictionaries({"use_postln": st.booleans(), "bias": st.booleans(), "normalize_modulator": st.booleans()}),
+    st.booleans(),
     st.sampled_from(["", "", "", "global hook", "mode", "dispatch mode"]),
 )
-def test_any_surgery(surgeries: list[tuple], dtype: torch.dtype, config: dict, observed_by: str) -> None:
+def test_any_surgery(
+    surgeries: list[tuple], dtype: torch.dtype, config: dict, training: bool, observed_by: str
+) -> None:
     torch.manual_seed(0)
-    module = FocalModulation(DIM, focal_window=3, focal_factor=0, **config)
+    module = FocalModulation(DIM, focal_window=5, focal_factor=0, **config)
     for surgery, name, kind in surgeries:
         if name != "ln" or module.ln is not None:
             with contextlib.suppress(Exception):  # an earlier surgery stands in its way
                 SURGERIES[surgery](module, name, kind)
-    module.eval()
+    # A dispatch mode sees the operations below autograd, where a weight gradient in training is a convolution.
+    module.train(training and observed_by != "dispatch mode")
     convert(module, dtype)
     x = torch.randn(2, DIM, 7, 5).to(dtype).requires_grad_()
     tensors = [x, *(p for p in module.parameters() if p.requires_grad)]
@@ -371,7 +375,7 @@ AUTOMATIC: dict[str, Callable[[Function, Tensor, list[Tensor]], Any]] = {
 @pytest.mark.parametrize("name", AUTOMATIC)
 def test_every_kind_of_differentiation(name: str) -> None:
     torch.manual_seed(0)
-    module = FocalModulation(DIM, focal_window=3, use_postln=True).double()
+    module = FocalModulation(DIM, focal_window=5, use_postln=True).double()
     x = torch.randn(1, DIM, 4, 3, dtype=torch.float64, requires_grad=True)
     ours, theirs = (
         AUTOMATIC[name](function, x, [*module.parameters()]) for function in (module, lambda x: by_calls(module, x))

@@ -47,7 +47,8 @@ class CrossStage(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the feature map of the joined channels."""
-        parts = list(self.cv1(x).chunk(2, 1))
+        first, second = self.cv1(x).chunk(2, 1)
+        parts = [first, second]
         for bottleneck in self.m:
             y = bottleneck(parts[-1])
             parts.append(parts[-1] + y if self.shortcut else y)

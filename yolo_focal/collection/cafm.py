@@ -52,8 +52,8 @@ class CAFM(nn.Module):
 
     def __init__(self, dim: int, heads: int = 4) -> None:
         super().__init__()
-        self.dim = integer("dim", dim, at_least=1)
-        self.heads = divisor("heads", heads, self.dim, "channels")
+        dim = integer("dim", dim, at_least=1)
+        self.heads = divisor("heads", heads, dim, "channels")
         self.local1x1 = nn.Conv2d(dim, dim, 1)
         # A kernel over channels, height and width. A Conv3d's weight has five dimensions, with
         # which no model can be given the channels-last layout that Ultralytics may ask for.
@@ -65,28 +65,29 @@ class CAFM(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the sum of both branches, `(B, dim, H, W)` like the input."""
-        check_map("CAFM", x, self.dim)
+        check_map("CAFM", x, self.local1x1)
         return self._local(x) + self._global(x)
 
     def _local(self, x: Tensor) -> Tensor:
-        (b, _, h, w), c = x.shape, self.dim
+        y = self.local1x1(x)
+        b, _, h, w = y.shape
+        c = self.local1x1.weight.shape[0]
         # Channel shuffle: each group of channels is dealt out over all of them.
-        shuffled = self.local1x1(x).reshape(b, self.heads, c // self.heads, h, w).transpose(1, 2)
+        shuffled = y.reshape(b, self.heads, c // self.heads, h, w).transpose(1, 2)
         padded = F.pad(shuffled.reshape(b, c, h, w), (0, 0, 0, 0, 1, 1))
         # The kernel's three layers, each a 3x3 kernel that all channels share: several times faster than a Conv3d.
         layers = (
-            F.conv2d(padded[:, i : i + c], kernel.expand(c, 1, 3, 3), padding=1, groups=c)
-            for i, kernel in enumerate(self.local3x3x3.unbind(1))
+            F.conv2d(padded[:, i : i + c], self.local3x3x3[:, i].expand(c, 1, 3, 3), padding=1, groups=c)
+            for i in range(3)
         )
         return reduce(add, layers)
 
     def _global(self, x: Tensor) -> Tensor:
-        (b, _, h, w), c = x.shape, self.dim
-        qkv = self.qkv3x3(self.qkv1x1(x)).reshape(b, 3, self.heads, c // self.heads, h * w)
-        query, key, value = qkv.unbind(1)
+        b, _, h, w = x.shape
+        query, key, value = self.qkv3x3(self.qkv1x1(x)).reshape(b, 3, self.heads, -1, h * w).unbind(1)
         # Half precision overflows in the sum of squares over a map.
         exact = torch.promote_types(query.dtype, torch.float32)
         query, key = (F.normalize(part.to(exact), dim=-1).to(value.dtype) for part in (query, key))
         scores = query @ key.transpose(-2, -1) * self.temperature.reshape(-1, 1, 1)
         attended = scores.softmax(-1).to(value.dtype) @ value
-        return self.proj(attended.reshape(b, c, h, w)) + x  # type: ignore[no-any-return]
+        return self.proj(attended.reshape(b, -1, h, w)) + x  # type: ignore[no-any-return]

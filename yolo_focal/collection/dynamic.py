@@ -42,8 +42,8 @@ class DynamicConv(nn.Module):
 
     def __init__(self, c1: int, c2: int, k: int = 1, s: int = 1, experts: int = 4) -> None:
         super().__init__()
-        self.c1, c2 = integer("c1", c1, at_least=1), integer("c2", c2, at_least=1)
-        self.k, self.stride = odd("k", k), integer("s", s, at_least=1)
+        c1, c2 = integer("c1", c1, at_least=1), integer("c2", c2, at_least=1)
+        k, self.stride = odd("k", k), integer("s", s, at_least=1)
         self.experts = integer("experts", experts, at_least=1)
         hidden = max(c1 // 4, 8)
         self.route = nn.Sequential(nn.Linear(c1, hidden), nn.ReLU(), nn.Linear(hidden, self.experts), nn.Softmax(1))
@@ -53,9 +53,10 @@ class DynamicConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the convolved feature map, `(B, c2, ceil(H / s), ceil(W / s))`."""
-        check_map("DynamicConv", x, self.c1)
+        check_map("DynamicConv", x, self)
         kernel = self.route(x.mean((2, 3))) @ self.weight.reshape(self.experts, -1)
-        y = convolve(x, kernel.reshape(x.shape[0], -1, self.c1, self.k, self.k), self.stride)
+        _, c1, k, _ = self.weight.shape
+        y = convolve(x, kernel.reshape(x.shape[0], -1, c1, k, k), self.stride)
         return self.act(self.bn(y))  # type: ignore[no-any-return]
 
 

@@ -47,16 +47,16 @@ class EMA(nn.Module):
 
     def __init__(self, dim: int, factor: int = 8) -> None:
         super().__init__()
-        self.dim = integer("dim", dim, at_least=1)
-        self.groups = divisor("factor", factor, self.dim, "channels")
-        channels = self.dim // self.groups
+        dim = integer("dim", dim, at_least=1)
+        self.groups = divisor("factor", factor, dim, "channels")
+        channels = dim // self.groups
         self.conv1x1 = nn.Conv2d(channels, channels, 1)
         self.conv3x3 = nn.Conv2d(channels, channels, 3, padding=1)
         self.norm = nn.GroupNorm(1, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the weighted feature map, `(B, dim, H, W)` like the input."""
-        check_map("EMA", x, self.dim)
+        check_map("EMA", x, self.conv1x1, self.groups)
         b, c, h, w = x.shape
         group = x.reshape(b * self.groups, c // self.groups, h, w)
         gate_h = self.conv1x1(group.mean(3, keepdim=True)).sigmoid()

@@ -39,7 +39,7 @@ def convolve(x: Tensor, kernel: Tensor, stride: int) -> Tensor:
     y = F.conv2d(
         x.reshape(1, b * c1, h, w), kernel.flatten(0, 1), stride=stride, padding=kernel.shape[-1] // 2, groups=b
     )
-    return y.reshape(b, -1, *y.shape[2:])
+    return y.reshape(b, -1, y.shape[2], y.shape[3])
 
 
 def _by_products(x: Tensor, kernel: Tensor, stride: int) -> Tensor:

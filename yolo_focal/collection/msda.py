@@ -55,11 +55,11 @@ class MSDA(nn.Module):
 
     def __init__(self, dim: int, heads: int = 8, kernel: int = 3, dilations: Sequence[int] = (1, 2, 3, 4)) -> None:
         super().__init__()
-        self.dim = integer("dim", dim, at_least=1)
+        dim = integer("dim", dim, at_least=1)
         if isinstance(dilations, (str, int)) or not dilations:
             raise TypeError(f"dilations={dilations!r}: write a list of integers of at least 1, such as [1, 2, 3, 4]")
         self.dilations = tuple(integer("dilations", dilation, at_least=1) for dilation in dilations)
-        total = divisor("heads", heads, self.dim, "channels")
+        total = divisor("heads", heads, dim, "channels")
         groups = len(self.dilations)
         if total % groups:
             raise ValueError(
@@ -68,15 +68,19 @@ class MSDA(nn.Module):
             )
         self.heads = total // groups  # of one group
         self.kernel = odd("kernel", kernel)
-        self.scale = (self.dim // total) ** -0.5
-        self.qkv = nn.Conv2d(self.dim, 3 * self.dim, 1, bias=False)
-        self.proj = nn.Conv2d(self.dim, self.dim, 1)
+        self.scale = (dim // total) ** -0.5
+        self.qkv = nn.Conv2d(dim, 3 * dim, 1, bias=False)
+        self.proj = nn.Conv2d(dim, dim, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the attended feature map, `(B, dim, H, W)` like the input."""
-        check_map("MSDA", x, self.dim)
-        parts = [part.chunk(len(self.dilations), 1) for part in self.qkv(x).chunk(3, 1)]
-        attended = [self._attend(q, k, v, dilation) for q, k, v, dilation in zip(*parts, self.dilations)]
+        check_map("MSDA", x, self.qkv)
+        groups = len(self.dilations)
+        parts = self.qkv(x).chunk(3 * groups, 1)  # each group's queries, then keys, then values
+        attended = [
+            self._attend(parts[i], parts[groups + i], parts[2 * groups + i], dilation)
+            for i, dilation in enumerate(self.dilations)
+        ]
         return self.proj(torch.cat(attended, 1))  # type: ignore[no-any-return]
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, dilation: int) -> Tensor:
@@ -91,4 +95,5 @@ class MSDA(nn.Module):
         )
         query = (query * self.scale).reshape(heads)
         scores = torch.stack([(query * key).sum(2, keepdim=True) for key in keys])
-        return reduce(add, map(torch.mul, scores.softmax(0).unbind(0), values)).flatten(1, 2)
+        weights = scores.softmax(0)
+        return reduce(add, (weights[i] * value for i, value in enumerate(values))).flatten(1, 2)

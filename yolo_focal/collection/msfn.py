@@ -11,6 +11,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from yolo_focal.arguments import check_map, integer, positive
+from yolo_focal.focal.depthwise import fast_gradients
 
 
 class MSFN(nn.Module):
@@ -42,8 +43,8 @@ class MSFN(nn.Module):
 
     def __init__(self, dim: int, expansion: float = 2.66) -> None:
         super().__init__()
-        self.dim = integer("dim", dim, at_least=1)
-        hidden = int(self.dim * positive("expansion", expansion, 2.66))
+        dim = integer("dim", dim, at_least=1)
+        hidden = int(dim * positive("expansion", expansion, 2.66))
         if hidden < 1:
             raise ValueError(f"expansion={expansion!r}: {dim} channels would become none; write at least {1 / dim:g}")
         self.expand = nn.Conv2d(dim, 3 * hidden, 1, bias=False)
@@ -54,7 +55,8 @@ class MSFN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the network's output, `(B, dim, H, W)` like the input."""
-        check_map("MSFN", x, self.dim)
+        check_map("MSFN", x, self.expand)
         near, middle, far = self.expand(x).chunk(3, 1)
-        gated = F.gelu(self.near(near)) * self.dilated2(middle) * self.dilated3(far)
+        with fast_gradients(self.training):
+            gated = F.gelu(self.near(near)) * self.dilated2(middle) * self.dilated3(far)
         return self.proj(gated)  # type: ignore[no-any-return]

@@ -49,8 +49,8 @@ class ODConv(nn.Module):
 
     def __init__(self, c1: int, c2: int, k: int = 3, s: int = 1, reduction: float = 0.0625, kernels: int = 4) -> None:
         super().__init__()
-        self.c1, c2 = integer("c1", c1, at_least=1), integer("c2", c2, at_least=1)
-        self.k, self.stride = odd("k", k), integer("s", s, at_least=1)
+        c1, c2 = integer("c1", c1, at_least=1), integer("c2", c2, at_least=1)
+        k, self.stride = odd("k", k), integer("s", s, at_least=1)
         self.kernels = integer("kernels", kernels, at_least=1)
         hidden = max(int(c1 * positive("reduction", reduction, 0.0625)), 16)
         self.fc = nn.Linear(c1, hidden)
@@ -64,8 +64,9 @@ class ODConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the convolved feature map, `(B, c2, ceil(H / s), ceil(W / s))`."""
-        check_map("ODConv", x, self.c1)
-        b, c1, k = x.shape[0], self.c1, self.k
+        check_map("ODConv", x, self)
+        b = x.shape[0]
+        _, c1, k, _ = self.weight.shape
         pooled = F.relu(self.fc(x.mean((2, 3))))
         kernel = self.number(pooled).softmax(1) @ self.weight.reshape(self.kernels, -1)
         kernel = kernel.reshape(b, -1, c1, k, k)

@@ -57,7 +57,7 @@ class DySnakeConv(nn.Module):
 
     def __init__(self, c1: int, c2: int, k: int = 9) -> None:
         super().__init__()
-        self.c1 = integer("c1", c1, at_least=1)
+        c1 = integer("c1", c1, at_least=1)
         c2 = integer("c2", c2, at_least=1)
         k = odd("k", k, at_least=3)
         self.reach = k // 2
@@ -71,7 +71,7 @@ class DySnakeConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the feature map of the three convolutions, `(B, c2, H, W)`."""
-        check_map("DySnakeConv", x, self.c1)
+        check_map("DySnakeConv", x, self.offset)
         # Along x and along y one below the other: (B, C, 2H, W * k), the taps of a position side by side.
         across, down = self._sample(x).chunk(2, 2)
         joined = self.join(torch.cat((self.plain(x), self.along_x(across), self.along_y(down)), 1))

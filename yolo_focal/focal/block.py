@@ -155,7 +155,7 @@ class DropPath(nn.Module):
         if not self.training or not self.probability:
             return x
         keep = 1 - self.probability
-        mask = torch.empty((len(x), 1, 1, 1), dtype=x.dtype, device=x.device).bernoulli_(keep)
+        mask = torch.empty((x.shape[0], 1, 1, 1), dtype=x.dtype, device=x.device).bernoulli_(keep)
         return x * mask.div_(keep)
 
     def extra_repr(self) -> str:

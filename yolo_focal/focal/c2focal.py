@@ -114,7 +114,7 @@ class C2Focal(nn.Module):
         layer_scale: float = 0.0,
     ) -> None:
         super().__init__()
-        self.hidden = hidden = _hidden_channels(integer("dim", dim, at_least=1), e)
+        hidden = _hidden_channels(integer("dim", dim, at_least=1), e)
         n = integer("n", n, at_least=1)
         # Not C2PSA's cv1, m and cv2: Ultralytics would load its weights into layers that mean something else.
         self.split = _conv(dim, 2 * hidden, nn.SiLU())
@@ -127,7 +127,9 @@ class C2Focal(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the layer's output, `(B, dim, H, W)` like the input."""
-        a, b = self.split(x).split(self.hidden, 1)
+        halves = self.split(x)
+        hidden = self.blocks[0].norm.weight.shape[0]  # type: ignore[index,union-attr]
+        a, b = halves[:, :-hidden], halves[:, -hidden:]
         return x + self.join(torch.cat((a, self.blocks(b)), 1))  # type: ignore[no-any-return]
 
 

@@ -18,10 +18,12 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from yolo_focal.arguments import check_map, flag, integer, odd, probability
-from yolo_focal.focal import cpu, equations
+from yolo_focal.focal.depthwise import fast_gradients
+from yolo_focal.focal.float16 import float32_for_float16
 
 __all__ = ["FocalModulation"]
 
@@ -91,18 +93,31 @@ class FocalModulation(nn.Module):
             ValueError: The input has another shape.
             TypeError: The input's dtype is not a floating-point type.
         """
-        check_map("FocalModulation", x, self.dim)
-        implementation = cpu if cpu.suits(x, self) else equations
-        out = implementation.modulate(
-            x,
-            self.proj_in,
-            self.focal_layers,
-            self.h,
-            self.ln,
-            self.proj,
-            normalize_modulator=self.normalize_modulator,
-        )
-        return self.proj_drop(out)  # type: ignore[no-any-return]
+        check_map("FocalModulation", x, self.proj_in)
+        levels = len(self.focal_layers)
+        # y_i = q(x_i) * h(sum_l g_i^l z_i^l), equation 5: query q, gates g (G = f_g(X)) and Z^0 = f_z(X), equation 3.
+        projection = self.proj_in(x)
+        channels = self.focal_layers[0][0].weight.shape[0]  # type: ignore[index]
+        query, context, gates = projection.split((projection.shape[1] - channels - levels - 1, channels, levels + 1), 1)
+        # Hierarchical contextualization, equation 4: Z^l = GeLU(DWConv(Z^(l-1))), and the average of the last Z^L.
+        contexts = []
+        with fast_gradients(self.training):
+            for layer in self.focal_layers:
+                context = layer(context)
+                contexts.append(context)
+        contexts.append(F.gelu(context.mean((2, 3), keepdim=True)))
+        # Gated aggregation, the sum of equation 5.
+        with float32_for_float16(projection):
+            aggregate = contexts[0] * gates[:, :1]
+            for level, context in enumerate(contexts[1:], 1):
+                aggregate = aggregate + context * gates[:, level : level + 1]
+            if self.normalize_modulator:
+                aggregate = aggregate / (levels + 1)
+            out = query * self.h(aggregate)
+            if self.ln is not None:
+                out = self.ln(out.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+            out = self.proj(out)
+        return self.proj_drop(out.to(projection.dtype))  # type: ignore[no-any-return]
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         rename_foreign_keys(state_dict, prefix)

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from yolo_focal.arguments import integer
+from yolo_focal.arguments import integer, is_traced
 
 __all__ = ["FocalNorm"]
 
@@ -35,6 +35,8 @@ class FocalNorm(nn.LayerNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the normalised map: on a CPU in channels-last, elsewhere in the memory format of the input."""
+        if not isinstance(x, Tensor):
+            return self._fused(x)  # what stands for a map in torch.fx has no properties to decide by
         if x.device.type != "cpu":
             # Only an input in channels-last stays so: its convolutions are made for it, those of others are not.
             normed = self._fused(x)
@@ -42,7 +44,7 @@ class FocalNorm(nn.LayerNorm):
         # On a CPU the kernel is fastest over the last dimension, and so are the convolutions that read its result. Not
         # in an exported graph, which has no transpositions this way, nor of types that old releases do not support.
         plain = x.dtype == self.weight.dtype and x.dtype in (torch.float32, torch.float64)
-        return self._fused(x) if plain and not _is_traced() else self._by_channel(x)
+        return self._fused(x) if plain and not is_traced() else self._by_channel(x)
 
     def _by_channel(self, x: Tensor) -> Tensor:
         wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x  # a square may exceed float16's range
@@ -55,9 +57,3 @@ class FocalNorm(nn.LayerNorm):
         channels_last = x.permute(0, 2, 3, 1)
         normed = F.layer_norm(channels_last, self.normalized_shape, self.weight, self.bias, self.eps)
         return normed.permute(0, 3, 1, 2)
-
-
-def _is_traced() -> bool:
-    """Return whether operations are recorded, for an exporter or a compiler; torch 2.0 has no `torch.compiler`."""
-    tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
-    return tracing or (hasattr(torch, "compiler") and torch.compiler.is_compiling())

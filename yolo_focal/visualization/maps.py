@@ -66,7 +66,7 @@ def compute(network: nn.Module, module: FocalModulation, image: Tensor) -> Maps:
     fields = [1]
     for level in module.focal_layers:
         fields.append(fields[-1] + level[0].weight.shape[-1] - 1)  # type: ignore[index]
-    return Maps(modulator, projection[2 * module.dim :], torch.stack([*contexts, global_context]), fields[1:])
+    return Maps(modulator, projection[-len(contexts) - 1 :], torch.stack([*contexts, global_context]), fields[1:])
 
 
 class _StopForward(Exception):  # noqa: N818  not an error: it ends a forward pass early
