@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import pytest
 import torch
+import ultralytics
 from detections import CONF, PHOTOS, blob, by_engine, by_pytorch, by_yolo, read, same
 from support import REPO, YOLO, further, run
 
@@ -99,3 +100,15 @@ def test_wrong_arguments_are_named(args: list[str], message: str, exported: Path
     done = run(sys.executable, SCRIPT, *(a.format(**known) for a in args), cwd=exported, check=False)
     assert done.returncode == 1
     assert done.stdout.splitlines()[-1].startswith(message.format(**known))
+
+
+def test_imx_goes_by_a_number_of_modules_that_a_focal_model_has_not() -> None:
+    imx = pytest.importorskip("ultralytics.utils.export.imx", reason="an older release of Ultralytics")
+    known = imx.MCT_CONFIG["YOLOv8"]["detect"]["n_layers"]
+    stock, focal = (
+        len([*ultralytics.YOLO(name).model.fuse(verbose=False).modules()])
+        for name in ("yolov8n.yaml", "yolov8n-focal.yaml")
+    )
+    assert stock in known and focal not in known
+    page = (REPO / "docs" / "export.md").read_text(encoding="utf-8")
+    assert f"{stock} for YOLOv8n and 238 for YOLO11n, while YOLOv8n-focal has {focal}" in page

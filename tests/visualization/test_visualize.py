@@ -69,7 +69,7 @@ def by_hand(module: FocalModulation, x: Tensor) -> tuple[Tensor, Tensor, Tensor]
     return modulator, gates.T.reshape(levels + 1, *x.shape[2:]), torch.stack(contexts)
 
 
-@pytest.mark.parametrize("side", [8, 40])  # the plain operations and the CPU implementation
+@pytest.mark.parametrize("side", [8, 40])  # smaller and larger than the receptive field
 @pytest.mark.parametrize(
     "options",
     [
