@@ -1,7 +1,7 @@
 """Matches the layers of trained weights with those of a model into which rows were inserted.
 
 Ultralytics loads weights by name, and a name begins with the layer's index: behind an inserted row no name fits, or a
-wrong one does.
+wrong one does. What each layer has taken over is kept, for whoever freezes layers or compares models.
 """
 
 from __future__ import annotations
@@ -9,12 +9,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
 _LEAST = 0.4  # of the weights' tensors must fit: those of another scale fit here and there by chance
+_in_every_model = False
 
 
 class Alignment(NamedTuple):
@@ -23,10 +25,66 @@ class Alignment(NamedTuple):
     Attributes:
         weights: The weights' network with its layers in other places.
         moves: A line for each group of layers that were moved, and one for those of the model that start fresh.
+        sources: The index in the weights of each layer of the model that has one there.
     """
 
     weights: nn.Module
     moves: list[str]
+    sources: dict[int, int]
+
+
+class Origin(NamedTuple):
+    """Where a layer's tensors are from.
+
+    Attributes:
+        source: The index of the weights' layer.
+        taken: How many of its tensors are from there.
+        tensors: How many it has.
+    """
+
+    source: int
+    taken: int
+    tensors: int
+
+
+_origins: WeakKeyDictionary[nn.Module, Origin] = WeakKeyDictionary()
+
+
+def look_in_every_model() -> None:
+    """Look for layers in stock models too from now on, so that models that are compared start alike."""
+    global _in_every_model
+    _in_every_model = True
+
+
+def looks_in_every_model() -> bool:
+    """Return whether `look_in_every_model` has been called."""
+    return _in_every_model
+
+
+def origins(weights: nn.Module, model: nn.Module, found: Alignment | None) -> dict[int, Origin]:
+    """Return the origin of each layer of a model that has tensors and a place in the weights.
+
+    Args:
+        weights: The network that was trained, with its layers in `weights.model`.
+        model: The network that has or is to have the weights.
+        found: What `align` says of them.
+    """
+    theirs, ours = ([_shapes(layer) for layer in network.model] for network in (weights, model))  # type: ignore[union-attr]
+    sources = found.sources if found else {index: index for index in range(min(len(theirs), len(ours)))}
+    return {j: Origin(i, len(ours[j].items() & theirs[i].items()), len(ours[j])) for j, i in sources.items() if ours[j]}
+
+
+def note_origins(weights: nn.Module, model: nn.Module, found: Alignment | None) -> None:
+    """Keep what `origins` says, for `origin_of`, as long as the layers exist."""
+    known = origins(weights, model, found)
+    for index, layer in enumerate(model.model):  # type: ignore[arg-type]
+        if index in known:
+            _origins[layer] = known[index]
+
+
+def origin_of(layer: nn.Module) -> Origin | None:
+    """Return where a layer's tensors are from; None if it starts fresh."""
+    return _origins.get(layer)
 
 
 def align(weights: nn.Module, model: nn.Module) -> Alignment | None:
@@ -63,7 +121,7 @@ def align(weights: nn.Module, model: nn.Module) -> Alignment | None:
         for j, target in enumerate(targets)
         if _shapes(target) and not (_shapes(target).items() & _shapes(places[j]).items())
     ]
-    return Alignment(moved, [*_moves(pairs), *([f"starting fresh: {', '.join(fresh)}"] if fresh else [])])
+    return Alignment(moved, [*_moves(pairs), *([f"starting fresh: {', '.join(fresh)}"] if fresh else [])], source_of)
 
 
 def _fitting(source: set[tuple[str, torch.Size]], target: set[tuple[str, torch.Size]]) -> int:

@@ -14,6 +14,7 @@ Four more functions are replaced in every module of Ultralytics that has importe
 - `ultralytics.utils.dist.generate_ddp_file` writes multi-GPU training scripts that also import this package.
 
 And a method: `ultralytics.nn.tasks.BaseModel.load` finds a model's layers in weights whose layers have other indices.
+Ultralytics' trainers get a callback, which warns where `freeze=` freezes layers that start fresh.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ _CHECKS = "ultralytics.utils.checks"
 _DIST = "ultralytics.utils.dist"
 _NO_SOURCE = "could not get source code"  # inspect's words
 _CLASSIFIERS = {"classify", "classifier", "cls", "fc"}  # Ultralytics' names of a classifier; any logits have its loss
+_FREEZING = "yolo_focal.hook.freezing"
 
 
 class _Recoded(NamedTuple):
@@ -80,6 +82,7 @@ def activate() -> None:
     # and calls this function at the end of the import, which would be a deadlock.
     tasks, checks, dist = (importlib.import_module(name) for name in (_TASKS, _CHECKS, _DIST))
     importlib.import_module("yolo_focal.hook.heads").add()
+    importlib.import_module(_FREEZING).add()
     finder.install()  # a checkpoint may be unpickled without Ultralytics' functions
     with _lock:
         if not is_active():
@@ -110,6 +113,7 @@ def deactivate() -> None:
     with _lock:
         if _recoded is not None:
             _recoded.function.__code__ = _recoded.original
+            sys.modules[_FREEZING].remove()  # type: ignore[attr-defined]
         for function in _replaced:
             _replace(function.owner, function.name, function.replacement, function.original)
         _replaced.clear()

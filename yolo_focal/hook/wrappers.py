@@ -80,15 +80,18 @@ def with_packaged_configs(check_file: Callable[..., Any]) -> Callable[..., Any]:
 def with_layers_found(load: Callable[..., Any]) -> Callable[..., Any]:
     """Wrap `BaseModel.load` so that a model with inserted rows takes over all weights that it has layers for.
 
-    Only models with registered modules are looked at: all others load as they always do.
+    Only models with registered modules are looked at, and in a comparison all: others load as they always do.
     """
 
     @functools.wraps(load)
     def load_aligned(self: Any, weights: Any, *args: Any, **kwargs: Any) -> Any:
         network = (weights.get("ema") or weights["model"]) if isinstance(weights, dict) else weights
         layers = getattr(network, "model", None)
-        if isinstance(layers, torch.nn.Sequential) and registry.has_registered(self.model):
+        if isinstance(layers, torch.nn.Sequential) and (
+            alignment.looks_in_every_model() or registry.has_registered(self.model)
+        ):
             found = alignment.align(network, self)
+            alignment.note_origins(network, self, found)
             if found is not None:
                 logging.getLogger("ultralytics").info(f"yolo-focal: {'; '.join(found.moves)}")
                 weights = found.weights
