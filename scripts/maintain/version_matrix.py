@@ -10,6 +10,7 @@ parser      builds a packaged model, and one with a registered module of the use
 train       trains one epoch on the shapes
 export      writes an ONNX file whose outputs equal PyTorch's
 restricted  validates the checkpoint under ULTRALYTICS_SAFE_LOAD=1; from 8.4 on, which has restricted loading
+compare     compares both models on images of which some are empty: what is recorded of each has the validator's score
 
 A step that fails is repeated with the stock model, and the table notes if that fails as well. Releases before 8.3 load
 checkpoints in a way that torch 2.6 and later refuses; TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1 is set for them, which their
@@ -62,6 +63,47 @@ with torch.no_grad():
 exported = onnxruntime.InferenceSession("{onnx}").run(None, {{"images": x.numpy()}})[0]
 difference = abs(exported - expected).max()
 assert difference < 0.01, difference
+"""
+DRAW = """
+import cv2, numpy as np
+from pathlib import Path
+rng = np.random.default_rng(0)
+for split, count, empty in (("train", 64, 0), ("val", 12, 4)):
+    for kind in ("images", "labels"):
+        Path(f"squares/{kind}/{split}").mkdir(parents=True)
+    for index in range(count):
+        image = np.full((64, 64, 3), 114, np.uint8)
+        if index >= empty:
+            x, y = map(int, rng.integers(2, 30, 2))
+            image[y : y + 32, x : x + 32] = 255
+            Path(f"squares/labels/{split}/{index}.txt").write_text(f"0 {(x + 16) / 64} {(y + 16) / 64} 0.5 0.5")
+        cv2.imwrite(f"squares/images/{split}/{index}.png", image)
+Path("squares.yaml").write_text(
+    f"path: {Path('squares').absolute()}\\ntrain: images/train\\nval: images/val\\nnames: [square]\\n"
+)
+"""
+# Squares are learnt in so many epochs, if nothing but their place differs.
+LEARNING = (
+    "imgsz=64",
+    "batch=8",
+    "epochs=30",
+    "optimizer=AdamW",
+    "lr0=0.001",
+    "warmup_epochs=0",
+    "workers=0",
+    "plots=False",
+)
+PLAIN = ("mosaic=0", "scale=0", "translate=0", "hsv_v=0", "fliplr=0")
+COMPARED = """
+import json
+from pathlib import Path
+for file in sorted(Path("runs").rglob("compare/*/*/seed0/result.json")):
+    result = json.loads(file.read_text())
+    scores, last = result["scores"], result["curve"][-result["scores"]["last_epochs"] :]
+    print(file.parent.parent.name, round(scores["mean_of_last"], 4), round(sum(last) / len(last), 4))
+    assert result["recorded"], f"{file}: not every image was recorded, with Ultralytics' score"
+    assert len(last) == 3 and abs(scores["mean_of_last"] - sum(last) / len(last)) < 0.001, (scores, last)
+    assert scores["mean_of_last"] > 0.1, scores
 """
 
 
@@ -125,6 +167,13 @@ class Release:
         arguments = ("val", f"model={self.weights(model)}", *SMALL[:3], "workers=0", "plots=False")
         self.run(self.bin / "yolo", *arguments, ULTRALYTICS_SAFE_LOAD="1")
 
+    def compare(self) -> None:
+        """Compare both models, and what was recorded with what the validator said."""
+        self.run(self.bin / "python", "-c", DRAW)
+        models = f"models={STOCK}.yaml,yolov8n-focal.yaml"
+        self.run(self.bin / "yolo-focal", "compare", "data=squares.yaml", models, "seeds=1", *LEARNING)
+        print(self.run(self.bin / "python", "-c", COMPARED), file=sys.stderr)
+
     def weights(self, model: str) -> Path:
         """Return the trained checkpoint of a model; the stock model is trained at the first call."""
         if model == STOCK and not (self.folder / "runs/detect" / model).exists():
@@ -136,13 +185,17 @@ def main(releases: str = "") -> bool:
     """Print a line for each release; return whether no step failed that succeeds with the stock model."""
     versions = releases.split(",") if releases else first_and_last_releases()
     passed = True
-    print("| Ultralytics | parser | train | export | restricted |\n| --- | --- | --- | --- | --- |", flush=True)
+    print(
+        "| Ultralytics | parser | train | export | restricted | compare |\n| --- | --- | --- | --- | --- | --- |",
+        flush=True,
+    )
     for version in TQDM(versions, desc="Releases", file=sys.stderr):
         with tempfile.TemporaryDirectory() as folder:
             release = Release(version, Path(folder))
             release.install()
             outcomes = [outcome_of(release.parser), compare(release.train), compare(release.export)]
             outcomes.append(compare(release.restricted) if release.minor >= (8, 4) else "-")
+            outcomes.append(outcome_of(release.compare))
         passed &= not any(outcome.startswith("no: ") for outcome in outcomes)
         print(f"| {version} | {' | '.join(outcomes)} |", flush=True)
     return passed

@@ -6,6 +6,7 @@ import json
 import math
 import re
 import string
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ import numpy as np
 import polars as pl
 import pytest
 import yaml
+from simulate_bootstrap import simulated
 
-from yolo_focal.comparison import report, words
+from yolo_focal.comparison import bootstrap, recording, report, words
 from yolo_focal.comparison.analysis import Pair, analyse
 from yolo_focal.comparison.bootstrap import ImagesInterval
 from yolo_focal.comparison.costs import Cost
@@ -28,6 +30,7 @@ from yolo_focal.comparison.outcomes import Outcome, table
 from yolo_focal.comparison.phrasing import LANGUAGES
 from yolo_focal.comparison.plan import Options, Plan, Run, Rung, Screening
 from yolo_focal.comparison.statistics import Difference, difference
+from yolo_focal.comparison.task import validation_file
 
 PHRASES = Path(report.__file__).with_name("phrases")
 SCHEMA = json.loads(Path(report.__file__).with_name("summary.schema.json").read_text(encoding="utf-8"))
@@ -64,6 +67,7 @@ def outcome(folder: Path, label: str, seed: int, score: float, **other: Any) -> 
         "scores": {"best": score + 0.01, "last": score - 0.01, "mean_of_last": score, "last_epochs": 5},
         "curve": [score / 2, score],
         "nan_epoch": None,
+        "recorded": True,
         "seconds": 100.0,
         "cpu_seconds": 95.0,
         "peak_memory_mib": 500.0,
@@ -76,7 +80,15 @@ def outcome(folder: Path, label: str, seed: int, score: float, **other: Any) -> 
             "host": "h",
         },
     }
-    work = {"batch": 16, "imgsz": 640, "epochs": 50, "images": 2, "transferred": [3, 5], "order": f"{seed}"}
+    work = {
+        "batch": 16,
+        "imgsz": 640,
+        "epochs": 50,
+        "images": 2,
+        "transferred": [3, 5],
+        "order": f"{seed}",
+        "layers": {},
+    }
     result["work"] = {**work, **other.pop("work", {})}
     run = Run(folder / label / f"seed{seed}", label, seed, None, "d.yaml", "0")
     return Outcome(run, {**result, **other}, "", Curve([score / 2, score], None))
@@ -193,14 +205,15 @@ def test_runs_that_failed_or_found_nothing_are_named(tmp_path: Path) -> None:
     found = outcomes(tmp_path)
     found[0] = found[0]._replace(result=None, failure="OSError: [Errno 28] No space left on device")
     found[1] = found[1]._replace(curve=Curve([0.1, math.nan], 2))
-    found[3] = outcome(tmp_path, "b", 1, 0.5, scores={"best": 0.5, "last": 0.5, "mean_of_last": math.nan})
+    found[3] = outcome(tmp_path, "b", 1, 0.5, scores={"mean_of_last": math.nan, "last_epochs": 5})
     assert warnings_of(found, tmp_path) == [
         f"a, seed0 failed: OSError: [Errno 28] No space left on device (the whole log: {tmp_path}/a/seed0/log.txt). "
         "The same command tries it again.",
         "b, seed0: the loss was not finite in epoch 2.",
         "b, seed1: its score is not a number and is left out.",
     ]
-    nothing = [o._replace(result={**o.result, "scores": {"mean_of_last": 0.0}}) for o in outcomes(tmp_path) if o.result]
+    zero = {"mean_of_last": 0.0, "last_epochs": 5}
+    nothing = [o._replace(result={**o.result, "scores": zero}) for o in outcomes(tmp_path) if o.result]
     assert warnings_of(nothing, tmp_path) == [
         "Every score is 0: the models have found nothing yet. Train for more epochs."
     ]
@@ -278,6 +291,12 @@ def test_work_that_differs_is_named(work: dict[str, Any], said: str, tmp_path: P
     assert warnings_of(found, tmp_path) == [said]
 
 
+def test_models_that_took_over_all_that_they_have_start_alike(tmp_path: Path) -> None:
+    taken = {"a": [355, 355], "b": [397, 397]}
+    found = [outcome(tmp_path, label, 0, 0.5, work={"transferred": counts}) for label, counts in taken.items()]
+    assert warnings_of(found, tmp_path) == []
+
+
 def test_a_machine_that_others_used_is_noted(tmp_path: Path) -> None:
     found = [outcome(tmp_path, "a", 0, 0.5), outcome(tmp_path, "b", 0, 0.6, seconds=400.0)]
     assert warnings_of(found, tmp_path) == [
@@ -294,17 +313,135 @@ def test_looks_and_many_models_are_said(tmp_path: Path) -> None:
     ]
 
 
+def two_seeds(folder: Path) -> Iterator[Outcome]:
+    """Yield runs whose differences are as far apart as -0.2 and +0.5."""
+    for seed, scores in enumerate([(0.5, 0.3), (0.1, 0.6)]):
+        for label, score in zip("ab", scores):
+            yield outcome(folder, label, seed, score)
+
+
+@pytest.mark.parametrize(
+    ("lang", "said"),
+    [
+        (
+            "en",
+            "Cannot tell b from a: the difference is between -1.0000 and +1.0000 mAP50-95(B) (95% interval over 2 "
+            "seeds). With this many, no possible difference would show.",
+        ),
+        (
+            "zh",
+            "无法区分 b 与 a：差值在 -1.0000 与 +1.0000 mAP50-95(B) 之间（2 个种子上的 95% 区间）。"
+            "以这样的数量，任何可能的差值都无法显现。",
+        ),
+    ],
+)
+def test_no_figure_is_said_that_cannot_be(
+    lang: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bootstrap, "_RESAMPLES", 5)
+    its_plan, found = plan(tmp_path, seeds=2, lang=lang), [*two_seeds(tmp_path)]
+    for run_ in found:
+        recording.save(simulated(np.random.default_rng(run_.run.seed), 4), validation_file(run_.run.folder, 0))
+        run_.result["scores"]["last_epochs"] = 1  # type: ignore[index]
+    assert report.write_report(analyse(its_plan, found), found, table(its_plan, found))[0] == said
+    (pair,) = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))["differences"]
+    every = [pair["over_seeds"], *(of for name in ("by_score", "by_class", "by_size") for of in pair[name].values())]
+    assert [(one["low"], one["high"], one["detectable"]) for one in every] == [(-1, 1, None)] * len(every)
+    assert -1 <= pair["over_images"]["low"] <= pair["over_images"]["high"] <= 1
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    tables = re.sub("<svg.*?</svg>", "", page, flags=re.DOTALL)
+    assert {*re.findall(r"[-+][1-9]\.\d{4}", tables)} == {"-1.0000", "+1.0000"}
+
+
+@pytest.mark.parametrize(
+    ("layers", "said"),
+    [
+        (({"6-a": [6, 6], "2-b": [2]}, {"6-a": [6, 6], "9-c": [0]}), ""),
+        (
+            ({"6-a": [6, 6], "2-b": [2]}, {"6-a": [6, 0], "2-b": [0]}),
+            " The start may be the reason: of 14 tensors in layers that both have, a took 14 over from weights and b "
+            "6.",
+        ),
+        (({"6-a": [6, 6]}, {"6-a": [6]}), ""),  # the other one has one such layer, and it has all of it
+        (
+            ({"6-a": [6, 5]}, {"6-a": [0, 0]}),
+            " The start may be the reason: of 12 tensors in layers that both have, a took 11 over from weights and b "
+            "0.",
+        ),
+    ],
+)
+def test_a_start_that_new_layers_do_not_explain_is_said_in_the_verdict(layers: Any, said: str, tmp_path: Path) -> None:
+    found = [
+        outcome(tmp_path, label, seed, 0.5 + 0.1 * index + 0.01 * seed * (index + 1), work={"layers": layers[index]})
+        for seed in range(3)
+        for index, label in enumerate("ab")
+    ]
+    (verdict,) = words.verdicts(analyse(plan(tmp_path), found))
+    assert verdict.startswith("b is better than a by 0.1100 mAP50-95(B)")
+    assert verdict.endswith(f"more than seed noise.{said}")
+
+
+@pytest.mark.parametrize(
+    ("assumed", "said"),
+    [(("n", ""), " The name of a says no scale: Ultralytics took n."), (("n", "n"), ""), (("", ""), "")],
+)
+def test_a_scale_that_was_assumed_beside_one_that_was_named_is_said_in_the_verdict(
+    assumed: tuple[str, str], said: str, tmp_path: Path
+) -> None:
+    its_plan = plan(tmp_path)
+    models = [model._replace(assumed=scale) for model, scale in zip(its_plan.models, assumed)]
+    (verdict,) = words.verdicts(analyse(its_plan._replace(models=models), outcomes(tmp_path)))
+    assert verdict.endswith(f"more than seed noise.{said}")
+
+
+def test_a_verdict_that_rests_on_the_curve_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two of three models are recorded, and of them alone it is said whether the difference holds on other images."""
+    monkeypatch.setattr(bootstrap, "_RESAMPLES", 5)
+    its_plan, found = plan(tmp_path, "abc", seeds=3, lang="en"), outcomes(tmp_path, seeds=3, labels="abc")
+    rng = np.random.default_rng(0)
+    for run_ in found:
+        run_.result["scores"]["last_epochs"] = 1  # type: ignore[index]
+        recording.save(simulated(rng, 10), validation_file(run_.run.folder, 0))
+    assert None not in analyse(its_plan, found).over_images.values()
+    found[2].result["recorded"] = False  # type: ignore[index]
+    assert [images is None for images in analyse(its_plan, found).over_images.values()] == [False, True]
+    assert warnings_of(found, tmp_path, plan=its_plan)[0] == (
+        "c, seed0: not every image of the validation is on record, or their score is not the one that Ultralytics "
+        "says. The verdict rests on Ultralytics' scores (results.csv), and nothing is said of other images."
+    )
+    validation_file(found[1].run.folder, 0).unlink()  # the records of a run were removed
+    assert set(analyse(its_plan, found).over_images.values()) == {None}
+
+
+def test_layers_that_are_frozen_for_each_model_are_named(tmp_path: Path) -> None:
+    its_plan = plan(tmp_path)
+    models = [its_plan.models[0], its_plan.models[1]._replace(freeze=[0, 1, 3])]
+    its_plan = its_plan._replace(models=models, arguments={**its_plan.arguments, "freeze": 3})
+    assert warnings_of(outcomes(tmp_path), tmp_path, plan=its_plan) == [
+        "freeze=3 means the same layers for all models, and leaves out those that start fresh: b freeze=[0,1,3]."
+    ]
+
+
 def test_what_the_plan_can_show(tmp_path: Path) -> None:
     its_plan = plan(tmp_path)
+    guess = (
+        "This is a guess before the first run, from the spread that one other set of 36 images had, and may be half or "
+        "twice as much."
+    )
     assert words.about_power(its_plan, []) == (
-        "5 seeds and 2 images: differences of about 0.317 mAP50-95(B) and more will show, by experience with sets of "
-        "this size."
+        f"5 seeds and 2 images: differences of about 0.317 mAP50-95(B) and more would show. {guess}"
+    )
+    assert words.about_power(plan(tmp_path, seeds=2), []) == (
+        f"2 seeds and 2 images: no possible difference would show. {guess}"
     )
     said = words.about_power(its_plan, outcomes(tmp_path, seeds=3))
     assert re.fullmatch(
-        r"At the spread seen so far \(0\.0\d+\), 5 seeds will show differences of 0\.0\d+ mAP50-95\(B\) and more\.",
+        r"At the spread seen so far \(0\.0\d+\), 5 seeds: differences of about 0\.0\d+ mAP50-95\(B\) and more would "
+        r"show\.",
         said,
     )
+    far_apart = words.about_power(plan(tmp_path, seeds=2), [*two_seeds(tmp_path)])
+    assert far_apart == "At the spread seen so far (0.4950), 2 seeds: no possible difference would show."
     one = its_plan._replace(options=its_plan.options._replace(seeds=1))
     assert (
         words.about_power(one, [])

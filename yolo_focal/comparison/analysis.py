@@ -8,13 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Callable, NamedTuple
 
-from yolo_focal.comparison import recording
+from yolo_focal.comparison import recording, starts
 from yolo_focal.comparison.bootstrap import ImagesInterval, over_images, resample
 from yolo_focal.comparison.folds import test_fraction
 from yolo_focal.comparison.holm import compare_all
 from yolo_focal.comparison.outcomes import Outcome, by_class, by_size
 from yolo_focal.comparison.plan import Plan
 from yolo_focal.comparison.precision import Scorer
+from yolo_focal.comparison.starts import Start
 from yolo_focal.comparison.statistics import Difference
 from yolo_focal.comparison.task import TEST, validation_files
 
@@ -38,6 +39,7 @@ class Analysis(NamedTuple):
         scores: Each model's scores, by seed.
         over_seeds: Each pair's difference over the seeds; None if there is no seed that both finished.
         over_images: Each pair's interval over seeds and images; None if it cannot be told.
+        starts: What the models of a pair have taken over for the layers that both have, where that is not as much.
         by_score: The same differences by the other scores.
         by_class: The differences of each class's AP.
         by_size: The differences of the AP of small, medium and large objects.
@@ -48,6 +50,7 @@ class Analysis(NamedTuple):
     scores: dict[str, dict[int, float]]
     over_seeds: dict[Pair, Difference | None]
     over_images: dict[Pair, ImagesInterval | None]
+    starts: dict[Pair, Start | None]
     by_score: dict[str, dict[Pair, Difference | None]]
     by_class: dict[Pair, dict[str, Difference]]
     by_size: dict[Pair, dict[str, Difference]]
@@ -68,9 +71,10 @@ def analyse(plan: Plan, outcomes: Sequence[Outcome]) -> Analysis:
         plan,
         score,
         scores,
-        over_seeds,
+        _of_shares(over_seeds),
         _over_images(plan, finished, over_seeds),
-        {other: _differences(plan, of_score) for other, of_score in by_score.items()},
+        {pair: _start(finished, pair) for pair in over_seeds},
+        {other: _of_shares(_differences(plan, of_score)) for other, of_score in by_score.items()},
         {pair: _by_name(plan, pair, finished, by_class) for pair in over_seeds},
         {pair: _by_name(plan, pair, finished, by_size) for pair in over_seeds},
     )
@@ -123,6 +127,18 @@ def _differences(plan: Plan, scores: Mapping[str, Mapping[int, float]]) -> dict[
     return compare_all(both, looks(plan), fraction(plan), plan.options.margin)
 
 
+def _of_shares(differences: Mapping[Pair, Difference | None]) -> dict[Pair, Difference | None]:
+    return {pair: difference and difference.of_shares() for pair, difference in differences.items()}
+
+
+def _start(finished: Mapping[str, Mapping[int, Outcome]], pair: Pair) -> Start | None:
+    """Compare what the first finished runs of two models have started from; all runs of a model start from the same."""
+    first, other = (
+        next((o.result["work"]["layers"] for o in finished[label].values() if o.result), None) for label in pair
+    )
+    return None if first is None or other is None else starts.difference(first, other)
+
+
 def looks(plan: Plan) -> list[int]:
     """Return the numbers of runs of each model at which a verdict was given; the last one is that of the next."""
     return [look * plan.options.runs_of_seed for look in plan.looks]
@@ -136,23 +152,33 @@ def fraction(plan: Plan) -> float | None:
 def _over_images(
     plan: Plan, finished: Mapping[str, Mapping[int, Outcome]], over_seeds: Mapping[Pair, Difference | None]
 ) -> dict[Pair, ImagesInterval | None]:
-    """Return each pair's interval over seeds and images, with the confidence of its corrected interval over seeds."""
+    """Return each pair's interval over seeds and images, with the confidence of its corrected interval over seeds.
+
+    It takes records of all runs of both, which hold every image and have Ultralytics' own score.
+    """
     # Each image is validated on once in a cross-validation: the folds are other images.
     if plan.options.seeds < 2 or plan.options.folds:
         return dict.fromkeys(over_seeds)
-    scorers = [
-        {
-            number: found
-            for number, outcome in finished[label].items()
-            if (found := [Scorer(validation, plan.task) for validation in validations(plan, outcome.run.folder)])
-        }
-        for label in plan.labels
-    ]
-    resampled = dict(zip(plan.labels, resample(scorers)))
+    scorers = {
+        label: {number: _records(plan, outcome) for number, outcome in of_label.items()}
+        for label, of_label in finished.items()
+    }
+    recorded = {label: of_label for label, of_label in scorers.items() if all(of_label.values())}
+    resampled = dict(zip(recorded, resample([*recorded.values()])))
     return {
-        pair: difference and over_images(resampled[pair.first], resampled[pair.other], difference.level)
+        pair: over_images(resampled[pair.first], resampled[pair.other], difference.level)
+        if difference and recorded.keys() >= {*pair}
+        else None
         for pair, difference in over_seeds.items()
     }
+
+
+def _records(plan: Plan, outcome: Outcome) -> list[Scorer]:
+    """Return the records that a run's score is made of; [] unless it has all of them."""
+    assert outcome.result is not None
+    found = validations(plan, outcome.run.folder) if outcome.result["recorded"] else []
+    count = 1 if plan.test else outcome.result["scores"]["last_epochs"]
+    return [Scorer(validation, plan.task) for validation in found] if len(found) == count else []
 
 
 def _by_name(
@@ -175,7 +201,7 @@ def _by_name(
     )
     both = {name: (first[name], other[name]) for name in first if name in other}
     compared = compare_all(both, looks(plan), fraction(plan))
-    return {name: difference for name, difference in compared.items() if difference is not None}
+    return {name: difference.of_shares() for name, difference in compared.items() if difference is not None}
 
 
 def _turned(by_number: Mapping[int, Mapping[str, float]]) -> dict[str, dict[int, float]]:

@@ -115,4 +115,4 @@ def over_images(first: Resampled, other: Resampled, level: float = CONFIDENCE) -
         float(stats.t.isf(tail, len(seeds) - 1)) * math.sqrt(by_seeds),
     )
     mean = float(observed.mean())
-    return ImagesInterval(mean - reach, mean + reach, math.sqrt(by_images), len(drawn))
+    return ImagesInterval(max(mean - reach, -1.0), min(mean + reach, 1.0), math.sqrt(by_images), len(drawn))

@@ -104,11 +104,12 @@ def _train(plan: Plan, runs: Sequence[Run], cluster: Cluster | None, report: boo
 
 def _task(plan: Plan, run: Run) -> Task:
     model = next(model for model in plan.models if model.label == run.label)
+    own = {} if model.freeze is None else {"freeze": model.freeze}
     return Task(
         model=model.file,
         data=run.data,
         seed=run.seed,
-        arguments=plan.arguments,
+        arguments={**plan.arguments, **own},
         threads=plan.numbers["threads"],
         last_epochs=plan.numbers["last_epochs"],
         test=plan.test,

@@ -14,7 +14,7 @@ from ultralytics.utils.downloads import attempt_download_asset
 
 from yolo_focal.comparison import files
 from yolo_focal.errors import ConfigError
-from yolo_focal.hook import configs
+from yolo_focal.hook import configs, freezing
 
 _INSTALLED = tuple(sysconfig.get_path(key) for key in ("purelib", "platlib", "stdlib", "platstdlib"))
 _PACKAGE = str(Path(__file__).resolve().parents[1])
@@ -30,6 +30,8 @@ class Model(NamedTuple):
         task: Its task.
         content: Digest of the file and of the users' files that define its layers.
         parameters: Number of parameters.
+        assumed: The scale that Ultralytics takes because the YAML's name has none; "" if there is nothing to assume.
+        freeze: Its `freeze` of `yolo train`, where it is not the one that was given.
     """
 
     label: str
@@ -38,6 +40,8 @@ class Model(NamedTuple):
     task: str
     content: str
     parameters: int
+    assumed: str = ""
+    freeze: int | list[int] | None = None
 
 
 def find(names: Sequence[str]) -> list[Model]:
@@ -54,8 +58,22 @@ def find(names: Sequence[str]) -> list[Model]:
         except Exception as error:  # whatever the parser raises: the model is what the user can correct
             raise ConfigError(f"models={name}: {error}") from None
         parameters = sum(parameter.numel() for parameter in yolo.model.parameters())
-        models.append(Model(label, str(name), file, str(yolo.task), _content(file, yolo.model), parameters))
+        content = _content(file, yolo.model)
+        models.append(Model(label, str(name), file, str(yolo.task), content, parameters, _assumed_scale(file, yolo)))
     return models
+
+
+def with_same_layers_frozen(models: Sequence[Model], freeze: int, pretrained: Any) -> list[Model]:
+    """Return the models with a `freeze` each that means the same layers for all, fresh ones excepted.
+
+    Args:
+        models: The models.
+        freeze: How many of the first layers to freeze: of the weights that all start from, or else of the first model.
+        pretrained: The file of those weights, or whether to start from any.
+    """
+    reference = YOLO(pretrained if isinstance(pretrained, str) else models[0].file).model
+    of_each = [freezing.same_layers(freeze, reference, YOLO(model.file).model) for model in models]
+    return [model._replace(freeze=own) if own != freeze else model for model, own in zip(models, of_each)]
 
 
 def weights(pretrained: Any) -> Any:
@@ -87,6 +105,14 @@ def _labels(names: Sequence[str]) -> list[str]:
             unique, number = f"{label}-{number}", number + 1
         labels.append(unique)
     return labels
+
+
+def _assumed_scale(file: str, yolo: YOLO) -> str:
+    """Return the first of a YAML's scales if its name leaves open which."""
+    config = yolo.model.yaml
+    scales = list(config.get("scales") or ())
+    is_open = Path(file).suffix != ".pt" and len(scales) > 1 and not config.get("scale")
+    return str(scales[0]) if is_open else ""
 
 
 def _tells_apart(part: str, path: Path, namesakes: Sequence[Path]) -> bool:

@@ -235,6 +235,8 @@ def check(
                 "one task"
             )
     every["pretrained"] = found_models.weights(arguments.get("pretrained", True))
+    if isinstance(every["freeze"], int):
+        found = found_models.with_same_layers_frozen(found, every["freeze"], every["pretrained"])
     dataset = datasets.read(str(data), found[0].task)
     return Request(found, dataset, options, arguments, every, _is_about_test(dataset, options), places)
 
@@ -256,7 +258,7 @@ def begin(folder: Path, request: Request, whole: Path | None = None) -> tuple[Pl
     numbers = {
         "workers": int(request.given.get("workers", min(_MOST_WORKERS, threads))),
         "threads": threads,
-        "last_epochs": max(_FEWEST_LAST, every["epochs"] // _SHARE_OF_LAST),
+        "last_epochs": min(every["epochs"], max(_FEWEST_LAST, every["epochs"] // _SHARE_OF_LAST)),
     }
     weights = every["pretrained"]
     facts = {

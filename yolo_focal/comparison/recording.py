@@ -99,7 +99,8 @@ class Recorder:
                 update(preds, batch)
                 self._parts += _guesses(preds, batch)
                 return
-            copies = [_boxes_of(pred) for pred in preds]
+            of_images = preds[0] if isinstance(preds, tuple) else preds  # masks come beside them in older releases
+            copies = [_boxes_of(pred) for pred in of_images]
             before = len(_statistics(validator).get("conf", ()))
             update(preds, batch)
             self._parts += _detections(validator, before, copies, batch)
@@ -146,28 +147,42 @@ def _boxes_of(pred: Any) -> npt.NDArray[np.float32]:
 
 
 def _detections(validator: Any, before: int, predicted: Sequence[Any], batch: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return what Ultralytics has added to its statistics for each image of a batch."""
+    """Return what Ultralytics has added to its statistics for each image of a batch; [] if that cannot be told."""
     statistics = _statistics(validator)
     added = len(statistics.get("conf", ())) - before
-    if added != len(predicted):  # a release that leaves images without objects out, or has no such lists
+    labelled = set(batch["batch_idx"].int().tolist())
+    # Older releases add nothing for an image without detections and labels.
+    counted = [added == len(predicted) or len(boxes) > 0 or index in labelled for index, boxes in enumerate(predicted)]
+    if added != sum(counted):  # a release without such lists
         return []
-    parts = []
+    parts, row = [], before
+    upright = validator.args.task != "obb"
     for index, boxes in enumerate(predicted):
-        confidence = _array(statistics["conf"][before + index], _FLOAT)
-        targets = _array(statistics["target_cls"][before + index], _IMAGE).reshape(-1)
-        upright = validator.args.task != "obb"
+        if not counted[index]:
+            parts.append(_nothing(batch["im_file"][index], validator.niou))
+            continue
+        confidence = _array(statistics["conf"][row], _FLOAT)
+        targets = _array(statistics["target_cls"][row], _IMAGE).reshape(-1)
         parts.append(
             {
                 "image": batch["im_file"][index],
                 "confidence": confidence,
-                "cls": _array(statistics["pred_cls"][before + index], _IMAGE),
-                "correct": _array(statistics[_CORRECT[validator.args.task]][before + index], bool),
+                "cls": _array(statistics["pred_cls"][row], _IMAGE),
+                "correct": _array(statistics[_CORRECT[validator.args.task]][row], bool),
                 "boxes": _in_pixels(boxes, batch, index) if upright else np.zeros((len(confidence), 4), _FLOAT),
                 "target_cls": targets,
                 "target_boxes": _target_boxes(batch, index) if upright else np.zeros((len(targets), 4), _FLOAT),
             }
         )
+        row += 1
     return parts
+
+
+def _nothing(image: Any, thresholds: int) -> dict[str, Any]:
+    """Return the part of an image without detections and labels."""
+    none, boxes = np.zeros(0, _IMAGE), np.zeros((0, 4), _FLOAT)
+    found = {"image": image, "confidence": np.zeros(0, _FLOAT), "cls": none, "correct": np.zeros((0, thresholds), bool)}
+    return {**found, "boxes": boxes, "target_cls": none, "target_boxes": boxes}
 
 
 def _target_boxes(batch: dict[str, Any], index: int) -> npt.NDArray[np.float32]:

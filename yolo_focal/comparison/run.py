@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from ultralytics import YOLO
 
-from yolo_focal.comparison import data_parallel, devices, recording, sizes, training
+from yolo_focal.comparison import data_parallel, devices, precision, recording, sizes, training
 from yolo_focal.comparison.curve import read_curve
 from yolo_focal.comparison.files import write_json
 from yolo_focal.comparison.job import end_with_the_parent
@@ -60,7 +60,8 @@ def _run(folder: Path, task: Task) -> None:
         "identity": task.identity,
         **trained,
         "sizes": _by_size(kind, *validation_files(folder)[-1:]),
-        "scores": _scores(folder, kind, task.metric, trained["metrics"], curve.values),
+        "scores": _scores(folder, kind, task, trained, curve.values),
+        "recorded": _is_recorded(folder, task, trained),
         "curve": curve.values,
         "nan_epoch": curve.nan_epoch,
     }
@@ -68,6 +69,7 @@ def _run(folder: Path, task: Task) -> None:
         found = training.found(_validate_on_test(folder, results, task))
         result["test"] = {**found, "sizes": _by_size(kind, folder / TEST)}
         result["scores"]["test"] = result["test"]["metrics"].get(task.metric)
+        result["recorded"] = bool(recording.load_all([folder / TEST]))
     sync_folder(results / "weights")
     write_json(folder / RESULT, result)
     snapshots.remove()
@@ -78,7 +80,7 @@ def _validate_on_test(folder: Path, results: Path, task: Task) -> Any:
     if torch.cuda.is_available():
         torch.cuda.current_device()  # as before a training: of several GPUs' processes this one has not trained
     best = YOLO(str(results / "weights" / "best.pt"))
-    recording.Recorder(lambda validation, _: recording.save(validation, folder / TEST)).attach(best)
+    recording.Recorder(lambda validation, validator: precision.keep(validation, validator, folder / TEST)).attach(best)
     arguments = {key: task.arguments[key] for key in ("imgsz", "batch", "workers")}
     device = task.arguments["device"]
     first = next(iter(devices.numbers(device)), device)
@@ -92,12 +94,22 @@ def _by_size(task: str, *files: Path) -> dict[str, float]:
     return sizes.average_precisions(validations[0]) if validations and task in sizes.TASKS else {}
 
 
-def _scores(folder: Path, task: str, metric: str, metrics: dict[str, float], curve: list[float]) -> dict[str, Any]:
-    """Return what a run may be compared by: its best epoch's score, its last one's, and the last ones' mean."""
-    exact = [Scorer(validation, task).score() for validation in recording.load_all(validation_files(folder))]
-    last = exact or curve[-len(validation_files(folder)) or -1 :]  # a release whose statistics cannot be recorded
+def _is_recorded(folder: Path, task: Task, trained: dict[str, Any]) -> bool:
+    """Return whether there are records of all of the last epochs."""
+    epochs: int = trained["work"]["epochs"]
+    return len(recording.load_all(validation_files(folder))) == min(task.last_epochs, epochs)
+
+
+def _scores(folder: Path, kind: str, task: Task, trained: dict[str, Any], curve: list[float]) -> dict[str, Any]:
+    """Return what a run may be compared by: its best epoch's score, its last one's, and the last ones' mean.
+
+    The last ones' are those of the records, which are more exact than the curve; where one is missing, the curve's.
+    """
+    last = curve[-task.last_epochs :]
+    if _is_recorded(folder, task, trained):
+        last = [Scorer(validation, kind).score() for validation in recording.load_all(validation_files(folder))]
     return {
-        "best": metrics[metric],
+        "best": trained["metrics"][task.metric],
         "last": last[-1] if last else None,
         "mean_of_last": float(np.mean(last)) if last else None,
         "last_epochs": len(last),

@@ -37,7 +37,7 @@ class Difference(NamedTuple):
         p: The smallest 1 - `CONFIDENCE` with which the interval would leave out zero, hence corrected as the interval
             is; NaN with one seed, or if the differences do not vary.
         detectable: The true difference that this many seeds show four times out of five, with this interval and the
-            standard deviation seen; NaN where p is.
+            standard deviation seen; NaN where p is, or where no possible one would show.
         spread: Standard deviation of the differences; NaN with one seed.
         margin: A difference that does not matter; NaN if there is none.
     """
@@ -68,6 +68,14 @@ class Difference(NamedTuple):
             return CONFIDENCE
         critical = (self.high - self.mean) / (self.spread / math.sqrt(self.seeds))
         return float(1 - 2 * stats.t.sf(critical, self.seeds - 1))
+
+    def of_shares(self) -> Difference:
+        """Return it as a difference of scores between 0 and 1 can be: no end beyond 1, and nothing detectable there.
+
+        Of it `level` no longer holds.
+        """
+        low, high = np.clip((self.low, self.high), -1, 1).tolist()
+        return self._replace(low=low, high=high, detectable=self.detectable if self.detectable <= 1 else math.nan)
 
     @property
     def is_identical(self) -> bool:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from yolo_focal.comparison.files import read_json
 
-SCHEMA = 2
+SCHEMA = 3
 TASK, RESULT, LOG, TIMES = "task.json", "result.json", "log.txt", "times.json"
 BEST, TEST = "best.npz", "test.npz"
 SNAPSHOTS = "snapshots"
@@ -68,6 +68,11 @@ def read_task(folder: Path) -> Task | None:
 def training_folder(folder: Path) -> Path:
     """Return the folder of a run's training, whose name tells the run apart in every logger of Ultralytics'."""
     return folder / f"{folder.parent.name}-{folder.name}"
+
+
+def validation_file(folder: Path, epoch: int) -> Path:
+    """Return the file of the validation after an epoch, counted from 0."""
+    return folder / "validations" / f"epoch-{epoch}.npz"
 
 
 def validation_files(folder: Path) -> list[Path]:

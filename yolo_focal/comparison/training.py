@@ -17,11 +17,11 @@ import torch
 from ultralytics import YOLO
 from ultralytics.utils import LOCAL_RANK, LOGGER, RANK
 
-from yolo_focal.comparison import recording
+from yolo_focal.comparison import precision, recording, starts
 from yolo_focal.comparison.measuring import Measured, environment
 from yolo_focal.comparison.snapshot import Snapshots
-from yolo_focal.comparison.task import BEST, SNAPSHOTS, TIMES, Task, training_folder, validation_files
-from yolo_focal.hook import layer_seed
+from yolo_focal.comparison.task import BEST, SNAPSHOTS, TIMES, Task, training_folder, validation_file
+from yolo_focal.hook import alignment, layer_seed
 
 
 def snapshots_of(folder: Path, task: Task) -> Snapshots:
@@ -49,6 +49,7 @@ def train(folder: Path, task: Task) -> dict[str, Any]:
         torch.cuda.set_device(max(LOCAL_RANK, 0))
         torch.cuda.current_device()  # from now on CUDA_VISIBLE_DEVICES is not read again, which old releases change
     layer_seed.seed_layers(task.seed)
+    alignment.look_in_every_model()
     model = YOLO(task.model)
     model.add_callback("on_train_start", lambda _: torch.set_num_threads(task.threads))  # Ultralytics sets its own
     if task.snapshot_every:
@@ -58,13 +59,15 @@ def train(folder: Path, task: Task) -> dict[str, Any]:
 
     def keep(validation: recording.Validation, validator: Any) -> None:
         if not validator.training:
-            recording.save(validation, folder / BEST)
+            precision.keep(validation, validator, folder / BEST)
             return
-        recording.save(validation, folder / "validations" / f"epoch-{model.trainer.epoch}.npz")
-        for file in validation_files(folder)[: -task.last_epochs]:
-            file.unlink()
+        epoch = model.trainer.epoch
+        precision.keep(validation, validator, validation_file(folder, epoch))
+        validation_file(folder, epoch - task.last_epochs).unlink(missing_ok=True)
 
     recording.Recorder(keep).attach(model)
+    origins: dict[str, list[int]] = {}
+    model.add_callback("on_train_start", lambda trainer: origins.update(starts.of(trainer.model)))
     transferred = _Transferred()
     LOGGER.addHandler(transferred)
     own = {"project": str(folder.absolute()), "name": training_folder(folder).name, "exist_ok": True}
@@ -76,7 +79,12 @@ def train(folder: Path, task: Task) -> dict[str, Any]:
         "task": model.task,
         **found(metrics),
         **measured.totals(),
-        "work": {**_work(model.trainer), "transferred": transferred.counts, "order": measured.order()},
+        "work": {
+            **_work(model.trainer),
+            "transferred": transferred.counts,
+            "layers": origins,
+            "order": measured.order(),
+        },
         "environment": environment(model.trainer.device),
     }
 

@@ -20,7 +20,7 @@ _BUSY = 1.5  # seconds of the clock for one of the CPU, from which on something 
 
 
 def verdicts(analysis: Analysis) -> list[str]:
-    """Say of each pair whether a model is better, by how much, and how sure that is."""
+    """Say of each pair whether a model is better, by how much, how sure that is, and what else may be the reason."""
     return [
         verdict(
             analysis.plan,
@@ -29,6 +29,7 @@ def verdicts(analysis: Analysis) -> list[str]:
             analysis.over_images.get(pair),
             found_nothing=not any(any(analysis.scores[label].values()) for label in pair),
         )
+        + ("" if difference is None else "".join(_about_models(analysis, pair)))
         for pair, difference in analysis.over_seeds.items()
     ]
 
@@ -59,7 +60,6 @@ def verdict(
         "units": _units(plan),
         "level": CONFIDENCE,
         "margin": difference.margin,
-        "detectable": difference.detectable,
     }
     if difference.seeds < 2:
         return phrase(lang, "one_seed", **values)
@@ -75,7 +75,9 @@ def verdict(
         return phrase(lang, "equal", **values)
     if difference.is_no_worse:
         return phrase(lang, "no_worse", **values)
-    return phrase(lang, "cannot_tell", **values)
+    none = math.isnan(difference.detectable)
+    would_show = phrase(lang, "none_would_show" if none else "would_show", detectable=difference.detectable)
+    return phrase(lang, "cannot_tell", would_show=would_show, **values)
 
 
 def scored_by(plan: Plan) -> str:
@@ -101,15 +103,20 @@ def about_power(plan: Plan, outcomes: Sequence[Outcome]) -> str:
     seeds = plan.options.seeds * plan.options.runs_of_seed
     if seeds < 2:
         return phrase(plan.options.lang, "power_of_one")
-    values = {"seeds": seeds, "units": _units(plan), "metric": short(plan.metric)}
+    values = {"seeds": seeds, "units": _units(plan)}
     compared, known = len(list(pairs(plan))), spreads(plan, outcomes)
     if known and max(known) > 0:
         spread = max(known)
         able = power.detectable(spread, seeds, compared, looks(plan), fraction(plan))
-        return phrase(plan.options.lang, "power_after", spread=spread, detectable=able, **values)
+        return phrase(plan.options.lang, "power_after", spread=spread, will_show=_will_show(plan, able), **values)
     images = max(1, len(plan.dataset.splits[plan.scored_split].images) // plan.options.runs_of_seed)
     able = power.expected_detectable(images, seeds, compared)
-    return phrase(plan.options.lang, "power_before", images=images, detectable=able, **values)
+    return phrase(plan.options.lang, "power_before", images=images, will_show=_will_show(plan, able), **values)
+
+
+def _will_show(plan: Plan, detectable: float) -> str:
+    key = "will_show" if detectable <= 1 else "none_will_show"
+    return phrase(plan.options.lang, key, detectable=detectable, metric=short(plan.metric))
 
 
 def _units(plan: Plan) -> str:
@@ -121,6 +128,17 @@ def _about_images(lang: str, images: ImagesInterval | None) -> str:
         return ""
     holds = images.low > 0 or images.high < 0
     return phrase(lang, "holds" if holds else "may_not_hold", low=images.low, high=images.high)
+
+
+def _about_models(analysis: Analysis, pair: Pair) -> Iterator[str]:
+    """Say what two models do not have alike, so that it may be the reason for a difference."""
+    plan, lang = analysis.plan, analysis.plan.options.lang
+    start = analysis.starts.get(pair)
+    if start is not None:
+        yield phrase(lang, "unequal_starts", **pair._asdict(), tensors=start.tensors, a=start.first, b=start.other)
+    assumed = [model for model in plan.models if model.label in pair and model.assumed]
+    if len(assumed) == 1:
+        yield phrase(lang, "assumed_scale", label=assumed[0].label, scale=assumed[0].assumed)
 
 
 def _name(outcome: Outcome) -> str:
@@ -154,6 +172,9 @@ def _about_runs(analysis: Analysis, outcomes: Sequence[Outcome]) -> Iterator[str
         if outcome.result is None:
             log = outcome.run.folder / LOG
             yield phrase(lang, "failed", run=_name(outcome), failure=outcome.failure, log=log)
+    unrecorded = [_name(outcome) for outcome in outcomes if outcome.result and not outcome.result["recorded"]]
+    if unrecorded:
+        yield phrase(lang, "unrecorded", runs="; ".join(unrecorded))
     for outcome in outcomes:
         if outcome.result is not None and not _is_finite(outcome.result["scores"].get(analysis.score)):
             yield phrase(lang, "nan_scores", run=_name(outcome))
@@ -196,11 +217,18 @@ def _about_work(plan: Plan, outcomes: Sequence[Outcome]) -> Iterator[str]:
     """Name what the models did not do alike, whatever they were told."""
     lang = plan.options.lang
     works = {label: [o.result["work"] for o in outcomes if o.result and o.run.label == label] for label in plan.labels}
-    for key in ("transferred", "batch", "imgsz", "epochs"):
-        by_label = {label: sorted({_shown(work[key]) for work in of_label}) for label, of_label in works.items()}
-        if len({tuple(values) for values in by_label.values() if values}) > 1:
-            listed = "; ".join(f"{label} {', '.join(values)}" for label, values in by_label.items() if values)
+    for key, told_by in (("transferred", _fresh), ("batch", str), ("imgsz", str), ("epochs", str)):
+        by_label = {label: [work[key] for work in of_label] for label, of_label in works.items() if of_label}
+        if len({tuple(sorted({*map(told_by, values)})) for values in by_label.values()}) > 1:
+            listed = "; ".join(
+                f"{label} {', '.join(sorted({*map(_shown, values)}))}" for label, values in by_label.items()
+            )
             yield phrase(lang, f"differs_{key}", list=listed)
+    frozen = {model.label: model.freeze for model in plan.models if model.freeze is not None}
+    if frozen:
+        given = plan.arguments["freeze"]
+        listed = "; ".join(f"{label} freeze={str(value).replace(' ', '')}" for label, value in frozen.items())
+        yield phrase(lang, "frozen", freeze=given, list=listed)
     for seed in sorted({outcome.run.seed for outcome in outcomes}):
         orders = {(o.run.fold, o.result["work"]["order"]) for o in outcomes if o.result and o.run.seed == seed}
         if len(orders) > plan.options.runs_of_seed:
@@ -211,6 +239,11 @@ def _about_work(plan: Plan, outcomes: Sequence[Outcome]) -> Iterator[str]:
         on_cpu = all(result["environment"]["device"].startswith("cpu") for result in results)
         if results and on_cpu and seconds > _BUSY * cpu:
             yield phrase(lang, "busy", label=label, seconds=seconds, cpu=cpu)
+
+
+def _fresh(transferred: list[int] | None) -> str:
+    """Return how many tensors were not taken over; models that are alike in that have taken over all that they can."""
+    return "all" if transferred is None else str(transferred[1] - transferred[0])
 
 
 def _shown(value: object) -> str:
