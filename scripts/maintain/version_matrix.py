@@ -14,7 +14,7 @@ compare     compares both models on images of which some are empty: what is reco
 
 A step that fails is repeated with the stock model, and the table notes if that fails as well. Releases before 8.3 load
 checkpoints in a way that torch 2.6 and later refuses; TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1 is set for them, which their
-users have to do too.
+users have to do too. Some integrate with a function that NumPy 2.4 has no more, and get NumPy 2.3.
 """
 
 from __future__ import annotations
@@ -136,6 +136,8 @@ class Release:
             *pip, f"ultralytics=={self.version}", "onnxscript"
         )  # needed by torch, but not required by older releases
         self.run(*own, str(PROJECT))
+        if "np.trapezoid" not in (site / "ultralytics/utils/metrics.py").read_text(encoding="utf-8"):
+            self.run(*own, "numpy==2.3.*")
         self.run(
             self.bin / "yolo", "settings", "raytune=False"
         )  # older releases are not compatible with current versions of Ray

@@ -14,6 +14,7 @@ from ultralytics.utils import SETTINGS
 
 from yolo_focal import ConfigError
 from yolo_focal.comparison import arguments, dataset, models, plan
+from yolo_focal.comparison.conduct import _task
 from yolo_focal.comparison.plan import Options, begin, check
 from yolo_focal.hook import configs
 from yolo_focal.shapes import draw
@@ -280,6 +281,40 @@ def test_what_changes_no_result_may_change(begun: Any, small_set: str) -> None:
     assert (len(runs), len(more)) == (4, 6)
     assert again.numbers == first.numbers
     assert again.looks == [2, 3]
+
+
+@pytest.mark.parametrize("pretrained", [True, False])
+@pytest.mark.parametrize(
+    ("freeze", "frozen"),
+    [
+        (10, [10, 9, [0, 1, 2, 3, 4, 5, 6, 10, 11], 10]),
+        (13, [13, [0, 1, 2, 3, 4, 5, 6, 7, 8, 12], [0, 1, 2, 3, 4, 5, 6, 10, 11], [*range(10), 13]]),
+        (15, [15, [0, 1, 2, 3, 4, 5, 6, 7, 8, 12], [0, 1, 2, 3, 4, 5, 6, 10, 11], [*range(10), 13]]),
+        (5, [5, 5, 5, 5]),
+        ([0, 9], [[0, 9]] * 4),
+        (None, [None] * 4),
+    ],
+)
+def test_an_integer_freeze_means_the_same_layers_for_all_models(
+    freeze: Any, frozen: list[Any], pretrained: bool, small_set: str, checkpoint: Path
+) -> None:
+    """Those of the weights, or else of the first model: in a P6 model two layers stand before its eighth."""
+    names = ["yolov8n.yaml", "yolov8n-focal.yaml", "yolov8n-p6.yaml", "yolov8n-c2focal.yaml"]
+    given = {"epochs": 3, "freeze": freeze, **({"pretrained": str(checkpoint)} if pretrained else {})}
+    its_plan, runs = begin(Path("runs/compare/one"), check(small_set, names, Options(seeds=1), given))
+    assert [_task(its_plan, run).arguments["freeze"] for run in runs] == frozen
+
+
+def test_the_scale_that_a_name_leaves_open() -> None:
+    Path("open.yaml").write_text((configs.folder() / "yolov8-focal.yaml").read_text())
+    found = models.find(["yolov8.yaml", "yolov8s.yaml", "open.yaml", "yolov8n-focal.yaml", "yolov8-focal.yaml"])
+    assert [model.assumed for model in found] == ["n", "", "n", "", "n"]
+
+
+@pytest.mark.parametrize(("epochs", "last"), [(1, 1), (3, 3), (20, 3), (50, 5)])
+def test_no_more_epochs_are_scored_than_there_are(epochs: int, last: int, small_set: str) -> None:
+    its_plan, _ = begin(Path("runs/compare/one"), check(small_set, PAIR, Options(), {"epochs": epochs}))
+    assert its_plan.numbers["last_epochs"] == last
 
 
 def test_fresh_seeds_are_those_from_the_first_one_on(small_set: str) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from pathlib import Path
 from typing import Any, Callable
 
+import cv2
+import few
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,11 +17,11 @@ from simulate_bootstrap import scene, simulated, trained
 from ultralytics import YOLO
 from ultralytics.utils.metrics import ap_per_class
 
-from yolo_focal.comparison import bootstrap, recording, sizes
-from yolo_focal.comparison.bootstrap import over_images, resample
+from yolo_focal.comparison import bootstrap, precision, recording, run, sizes
+from yolo_focal.comparison.bootstrap import Resampled, over_images, resample
 from yolo_focal.comparison.precision import Scorer
 from yolo_focal.comparison.recording import Recorder, Validation
-from yolo_focal.comparison.task import METRICS
+from yolo_focal.comparison.task import METRICS, Task, validation_file
 from yolo_focal.shapes import draw, scenes
 
 
@@ -189,7 +193,143 @@ def test_coco_s_own_evaluation_agrees_but_for_its_interpolation() -> None:
     assert Scorer(validation, "detect").score() == pytest.approx(evaluation.stats[0], abs=0.006)
 
 
+# Images without labels
+
+
+def learnt(checkpoint: Path, folder: Path) -> Path:
+    """Return a data set on whose shapes the checkpoint finds something, and four of whose images are empty."""
+    few.draw(folder, train=2, val=12)
+    for index in (1, 5, 6, 11):
+        cv2.imwrite(str(folder / f"images/val/{index:04}.bmp"), np.full((128, 128, 3), 114, np.uint8))
+        (folder / f"labels/val/{index:04}.txt").unlink()
+    data = folder / "data.yaml"
+    data.write_text(few.yaml_of(folder))
+    shutil.copy(checkpoint, folder / "learnt.pt")
+    return data
+
+
+def leave_empty_images_out(validator: Any) -> None:
+    """Let a validator add nothing for an image without labels and detections, as in Ultralytics 8.1.0 and 8.3.150."""
+    update = validator.metrics.update_stats
+
+    def update_unless_empty(stats: dict[str, Any]) -> None:
+        if len(stats["conf"]) or len(stats["target_cls"]):
+            update(stats)
+
+    validator.metrics.update_stats = update_unless_empty
+
+
+def validated(data: Path, recorder_of: Callable[[Any], Any], older: bool = True) -> float:
+    """Validate with what `recorder_of` makes of the model, and return Ultralytics' score."""
+    yolo = YOLO(data.with_name("learnt.pt"))
+    if older:
+        yolo.add_callback("on_val_start", leave_empty_images_out)
+    recorder_of(yolo)
+    own = {"imgsz": 128, "batch": 5, "workers": 0, "plots": False, "conf": 0.05, "project": str(data.parent)}
+    return float(yolo.val(data=str(data), **own).box.map)
+
+
+@pytest.mark.parametrize("older", [True, False])
+def test_an_image_without_labels_and_detections_is_recorded_as_such(
+    older: bool, checkpoint: Path, tmp_path: Path
+) -> None:
+    data, kept = learnt(checkpoint, tmp_path), []
+    score = validated(data, Recorder(lambda found, _: kept.append(found)).attach, older)
+    (found,) = kept
+    assert [*found.images] == [f"{index:04}.bmp" for index in range(12)]
+    assert {1, 5, 6, 11}.isdisjoint(found.target_image) and not {1, 5, 6, 11} <= {*found.image}
+    assert {*found.target_image} == {*range(12)} - {1, 5, 6, 11}
+    assert Scorer(found, "detect").score() == pytest.approx(score, abs=1e-6) and score > 0.05
+
+
+def test_only_a_whole_record_with_ultralytics_own_score_is_kept(
+    checkpoint: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = learnt(checkpoint, tmp_path)
+    whole, cut, wrong = (tmp_path / f"{name}.npz" for name in ("whole", "cut", "wrong"))
+
+    def keep(found: Validation, validator: Any) -> None:
+        precision.keep(found, validator, whole)
+        precision.keep(found._replace(images=found.images[:-1]), validator, cut)
+        precision.keep(found._replace(correct=~found.correct), validator, wrong)
+
+    score = validated(data, Recorder(keep).attach)
+    assert whole.exists() and not cut.exists() and not wrong.exists()
+    said = [line for line in caplog.messages if "is not kept" in line]
+    assert said[0].endswith(
+        f"cut.npz is not kept: 11 of 12 images were recorded, with a score of {score:.4f}, where Ultralytics says "
+        f"{score:.4f}"
+    )
+    assert re.search(r"wrong\.npz is not kept: 12 of 12 images were recorded, with a score of (?!nan)", said[1])
+
+
+@pytest.mark.parametrize(("kept", "recorded", "mean"), [((2, 3, 4), True, 0.0), ((3, 4), False, 0.4), ((), False, 0.4)])
+def test_the_last_epochs_score_is_that_of_all_records_or_of_the_curve(
+    kept: tuple[int, ...], recorded: bool, mean: float, tmp_path: Path
+) -> None:
+    """The records say 0 and the curve 0.3, 0.4 and 0.5 of the last three of five epochs."""
+    nothing_found = simulated(np.random.default_rng(0), 4)
+    for epoch in kept:
+        found = nothing_found._replace(correct=np.zeros_like(nothing_found.correct))
+        recording.save(found, validation_file(tmp_path, epoch))
+    task = Task("m", "d", 0, {}, 1, 3, False, 0, METRICS["detect"], "", "0")
+    trained = {"metrics": {METRICS["detect"]: 0.6}, "work": {"epochs": 5}}
+    scores = run._scores(tmp_path, "detect", task, trained, [0.1, 0.2, 0.3, 0.4, 0.5])
+    assert (run._is_recorded(tmp_path, task, trained), scores["last_epochs"]) == (recorded, 3)
+    assert scores["mean_of_last"] == pytest.approx(mean) and scores["best"] == 0.6
+
+
 # Over images
+
+
+# On paper, by a table of Student's t. V is the variance of the mean over the seeds, W that over the draws, and f the
+# degrees of freedom, (V + W)^2 / (V^2 / (seeds - 1) + W^2 / (images - 1)); the reach is the larger of t(f) sqrt(V + W)
+# and t(seeds - 1) sqrt(V), with t(1) = 12.706, t(2) = 4.303, t(8) = 2.306, t(9) = 2.262 at 95 %.
+@pytest.mark.parametrize(
+    ("by_seed", "by_draw", "images", "reach"),
+    [
+        # V = 0.0008 / 2 = 0.0004, W = 0.0008, f = 0.0012^2 / (0.0004^2 / 1 + 0.0008^2 / 8) = 6: 12.706 * 0.02
+        ([0.10, 0.14], [0.10, 0.14], 9, 0.2541),
+        # V = 0, W = 0.0008, f = 9: 2.262 * 0.02828; a difference that all seeds have alike, on ten images
+        ([0.12, 0.12], [0.10, 0.14], 10, 0.0640),
+        # V = 0.0008 / 2, W = 0: 12.706 * 0.02; a difference that all images have alike
+        ([0.10, 0.14], [0.12, 0.12], 10, 0.2541),
+        # V = 0.0009 / 3 = 0.0003, W = 0.0009, f = 0.0012^2 / (0.0003^2 / 2 + 0.0009^2 / 6) = 8: 2.306 * 0.03464
+        ([0.09, 0.12, 0.15], [0.09, 0.12, 0.15], 7, 0.0799),
+        # V = 0.0003, W = 0.0001, f = 3.2: about 3.1 * 0.02 is less than 4.303 * 0.01732
+        ([0.09, 0.12, 0.15], [0.11, 0.12, 0.13], 3, 0.0745),
+    ],
+)
+def test_the_interval_over_images_is_the_one_on_paper(
+    by_seed: list[float], by_draw: list[float], images: int, reach: float
+) -> None:
+    seeds = range(len(by_seed))
+    first = Resampled(images, dict.fromkeys(seeds, 0.3), dict.fromkeys(seeds, np.full(len(by_draw), 0.3)))
+    other = Resampled(
+        images,
+        {seed: 0.3 + apart for seed, apart in zip(seeds, by_seed)},
+        {seed: 0.3 + np.array(by_draw) for seed in seeds},
+    )
+    found = over_images(first, other)
+    assert found is not None
+    mean = sum(by_seed) / len(by_seed)
+    assert (found.low, found.high) == pytest.approx((mean - reach, mean + reach), abs=2e-4)
+
+
+def test_what_other_images_add_is_a_share_s_on_paper() -> None:
+    """Of 16 images one model guesses 4 and the other those and 8 more: half of them, so that sd = sqrt(1 / 4 / 16)."""
+    images, zeros, ones = np.arange(16, dtype=np.int32), np.zeros((16, 4), np.float32), np.ones(16, np.float32)
+
+    def guessed(count: int) -> dict[int, list[Scorer]]:
+        correct = (images < count)[:, None]
+        found = Validation(np.array([*"abcdefghijklmnop"]), images, ones, images, correct, zeros, images, images, zeros)
+        return {seed: [Scorer(found, "classify")] for seed in range(2)}
+
+    found = over_images(*resample([guessed(4), guessed(12)]))
+    assert found is not None
+    assert found.deviation == pytest.approx(0.125, rel=0.08)  # of 1,000 draws
+    reach = 2.131 * found.deviation  # t(15); the seeds are alike
+    assert (found.low, found.high) == pytest.approx((0.5 - reach, 0.5 + reach), abs=1e-3)
 
 
 @pytest.mark.slow
