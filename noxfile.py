@@ -17,7 +17,7 @@ SMALL = ("data=shapes.yaml", "imgsz=64", "epochs=1", "batch=8", "fraction=0.1", 
 BEST = "model=runs/detect/train/weights/best.pt"
 
 
-@nox.session(python=["3.9", "3.10", "3.11", "3.12", "3.13"])
+@nox.session(python=["3.10", "3.11", "3.12", "3.13"])
 def wheel(session: nox.Session) -> None:
     """Install the wheel and do the main job with the stock `yolo`."""
     built = Path(session.create_tmp()) / "dist"
@@ -26,7 +26,7 @@ def wheel(session: nox.Session) -> None:
     main_job(session, "yolo")
 
 
-@nox.session(python="3.9")
+@nox.session(python="3.10")
 def lowest(session: nox.Session) -> None:
     """Do the main job with the lowest version that is declared of each dependency."""
     # Ultralytics' own torchvision is no dependency of ours: the newest would bring the newest torch for this Python.

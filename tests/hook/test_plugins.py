@@ -365,9 +365,9 @@ def test_a_file_that_was_mended_is_loaded_by_the_next_model(folder: Path) -> Non
     assert len(warnings_of(out)) == 1
 
 
-def test_the_readme_is_right(tmp_path: Path) -> None:
-    section = (REPO / "README.md").read_text(encoding="utf-8").partition("## Modules of your own")[2]
-    block, rule = re.findall(r"```python\n(.*?)```", section, re.DOTALL)[:2]
+def test_the_page_is_right(tmp_path: Path) -> None:
+    page = (REPO / "docs" / "own-modules.md").read_text(encoding="utf-8")
+    block, rule = re.findall(r"```python\n(.*?)```", page, re.DOTALL)[:2]
     (tmp_path / "my_blocks.py").write_text(
         f"{block}\n\n{rule}\nyolo_focal.register(nn.Conv2d, name='Wide', channels=rule)"
     )

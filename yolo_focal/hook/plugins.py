@@ -75,8 +75,7 @@ def from_environment() -> list[str]:
 
 def from_entry_points() -> list[Any]:
     """Return the entry points of the group `yolo_focal.modules`."""
-    points: Any = entry_points()
-    return list(points.select(group=GROUP) if hasattr(points, "select") else points.get(GROUP, []))  # Python 3.9
+    return list(entry_points(group=GROUP))
 
 
 def _try(origin: str, function: Any, *args: Any) -> None:
