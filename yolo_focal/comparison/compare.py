@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 _FOR_RAY = ("ray", "pandas", "pyarrow")
-_PACKAGES = ("jinja2", "matplotlib", "polars", "psutil", "scipy")
+_PACKAGES = ("filelock", "jinja2", "matplotlib", "polars", "psutil", "scipy")
 
 
 def compare(
