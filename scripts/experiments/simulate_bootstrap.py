@@ -16,11 +16,11 @@ import sys
 import numpy as np
 from ultralytics.utils import LOGGER
 
-from yolo_focal.comparison import bootstrap
-from yolo_focal.comparison.bootstrap import over_images, resample
-from yolo_focal.comparison.precision import Scorer
-from yolo_focal.comparison.recording import Validation
-from yolo_focal.comparison.statistics import difference
+from yolo_focal.comparison.stats import bootstrap
+from yolo_focal.comparison.stats.average_precision import Scorer
+from yolo_focal.comparison.stats.bootstrap import over_images, resample
+from yolo_focal.comparison.stats.paired_t import difference
+from yolo_focal.comparison.store.validations import Validation
 
 SKILLS = (0.6, 0.7)
 SPREAD = 0.02  # of the skill over seeds

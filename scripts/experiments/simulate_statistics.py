@@ -29,9 +29,9 @@ from typing import Callable
 import numpy as np
 import numpy.typing as npt
 
-from yolo_focal.comparison.folds import test_fraction
-from yolo_focal.comparison.sequential import p_values
-from yolo_focal.comparison.statistics import CONFIDENCE
+from yolo_focal.comparison.stats.alpha_spending import p_values
+from yolo_focal.comparison.stats.paired_t import CONFIDENCE
+from yolo_focal.comparison.study.folds import test_fraction
 
 Array = npt.NDArray[np.float64]
 # Takes each comparison's smallest p value and the looks so far; returns each number of seeds to extend to, 0 for none.

@@ -23,11 +23,11 @@ from support import COMMAND, run, start
 
 import yolo_focal
 from yolo_focal import ConfigError
-from yolo_focal.comparison import bundle
-from yolo_focal.comparison.devices import cores
-from yolo_focal.comparison.files import digest, read_json
-from yolo_focal.comparison.resources import Node, Share
-from yolo_focal.comparison.task import RESULT
+from yolo_focal.comparison.launch import ray_bundle
+from yolo_focal.comparison.launch.devices import cores
+from yolo_focal.comparison.launch.ray_resources import Node, Share
+from yolo_focal.comparison.store.files import digest, read_json
+from yolo_focal.comparison.store.run_folder import RESULT
 
 needs_ray = pytest.mark.skipif(
     any(importlib.util.find_spec(package) is None for package in ("ray", "pandas", "pyarrow")),
@@ -175,19 +175,19 @@ def files(folder: Path) -> list[str]:
 
 def test_a_bundle_is_taken_over_whole_or_not_at_all(tmp_path: Path) -> None:
     there, here = tmp_path / "there" / "m" / "seed0", tmp_path / "here" / "m" / "seed0"
-    bundle.pack_to_go_on(there, a_run(there, 2), tmp_path / "packed")
+    ray_bundle.pack_to_go_on(there, a_run(there, 2), tmp_path / "packed")
     a_run(here, 1)
     for name in ("snapshots/epoch-2/state.pt", "manifest.json", "log.txt"):
         damaged = tmp_path / "damaged"
         shutil.copytree(tmp_path / "packed", damaged)
         (damaged / name).write_bytes((damaged / name).read_bytes()[:-3])
         before = {name: (here / name).read_bytes() for name in files(here)}
-        assert not bundle.unpack(damaged, here)
+        assert not ray_bundle.unpack(damaged, here)
         (damaged / name).unlink()
-        assert not bundle.unpack(damaged, here)
+        assert not ray_bundle.unpack(damaged, here)
         assert {name: (here / name).read_bytes() for name in files(here)} == before
         shutil.rmtree(damaged)
-    assert bundle.unpack(tmp_path / "packed", here)
+    assert ray_bundle.unpack(tmp_path / "packed", here)
     ours = [".lock.json", "task.json"]  # of the machine itself
     theirs = ["log.txt", "snapshots/epoch-2/state.pt", "times.json", "validations/epoch-2.npz"]
     assert files(here) == sorted(ours + theirs)
@@ -196,28 +196,28 @@ def test_a_bundle_is_taken_over_whole_or_not_at_all(tmp_path: Path) -> None:
 
 def test_what_a_run_writes_on_does_not_change_its_bundle(tmp_path: Path) -> None:
     there = tmp_path / "m" / "seed0"
-    bundle.pack_to_go_on(there, a_run(there, 0), tmp_path / "packed")
+    ray_bundle.pack_to_go_on(there, a_run(there, 0), tmp_path / "packed")
     with (there / "log.txt").open("a") as log:
         log.write("more")
     shutil.rmtree(there / "snapshots")
-    assert bundle.unpack(tmp_path / "packed", tmp_path / "elsewhere" / "seed0")
+    assert ray_bundle.unpack(tmp_path / "packed", tmp_path / "elsewhere" / "seed0")
 
 
 def test_the_result_is_put_there_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     there, here = tmp_path / "there" / "m" / "seed0", tmp_path / "here" / "m" / "seed0"
     a_run(there, 2)
     (there / RESULT).write_text("{}")
-    bundle.pack_whole(there, tmp_path / "packed")
+    ray_bundle.pack_whole(there, tmp_path / "packed")
     copied: list[str] = []
     copy = shutil.copyfile
     monkeypatch.setattr(shutil, "copyfile", lambda source, to: (copied.append(Path(source).name), copy(source, to)))
-    assert bundle.unpack(tmp_path / "packed", here)
+    assert ray_bundle.unpack(tmp_path / "packed", here)
     assert copied[-1] == RESULT and "m-seed0/args.yaml" in files(here)
 
 
 @needs_ray
 def test_storage_finds_the_newest_checkpoint_first(tmp_path: Path) -> None:
-    from yolo_focal.comparison.storage import open_storage
+    from yolo_focal.comparison.launch.ray_storage import open_storage
 
     storage = open_storage(str(tmp_path / "storage"), "compare")
     assert storage.checkpoints("seed0-aa") == []
@@ -233,28 +233,28 @@ def test_storage_finds_the_newest_checkpoint_first(tmp_path: Path) -> None:
 @needs_ray
 def test_a_run_goes_on_from_its_newest_checkpoint_that_is_whole(tmp_path: Path) -> None:
     """Also from one that its node has written before it was lost, and of which Ray Tune has not heard."""
-    from yolo_focal.comparison import trial
-    from yolo_focal.comparison.storage import open_storage
+    from yolo_focal.comparison.launch import ray_node
+    from yolo_focal.comparison.launch.ray_storage import open_storage
 
     storage = open_storage(str(tmp_path / "storage"), "compare")
     there, here = tmp_path / "there" / "m" / "seed0", tmp_path / "here" / "m" / "seed0"
-    trial._restore(here, "m-seed0-aa", storage)
+    ray_node._restore(here, "m-seed0-aa", storage)
     assert not here.exists()
     places = [tmp_path / "storage/compare" / place / "m-seed0-aa" for place in ("1", "2")]
     checkpoints = [places[0] / "checkpoint_000003", *(places[1] / f"checkpoint_00000{number}" for number in (0, 1))]
     for epoch, checkpoint in enumerate(checkpoints):
         checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        bundle.pack_to_go_on(there, a_run(there, epoch), checkpoint)
+        ray_bundle.pack_to_go_on(there, a_run(there, epoch), checkpoint)
         shutil.rmtree(there)
     for epoch in (2, 1, 0):
-        trial._restore(here, "m-seed0-aa", storage)
+        ray_node._restore(here, "m-seed0-aa", storage)
         assert [path.name for path in (here / "snapshots").iterdir()] == [f"epoch-{epoch}"]
         (checkpoints[epoch] / "times.json").unlink()
 
 
 @needs_ray
 def test_storage_that_cannot_be_opened(tmp_path: Path) -> None:
-    from yolo_focal.comparison.storage import open_storage
+    from yolo_focal.comparison.launch.ray_storage import open_storage
 
     (tmp_path / "file").touch()
     for place in (str(tmp_path / "file"), "nowhere://bucket/folder"):
@@ -305,9 +305,9 @@ def test_an_address_where_nothing_answers() -> None:
 @pytest.mark.slow
 @needs_ray
 def test_an_address_where_something_else_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    from yolo_focal.comparison import cluster
+    from yolo_focal.comparison.launch import ray_cluster
 
-    monkeypatch.setattr(cluster, "_CONNECT", 3.0)  # Ray itself would try for minutes and then end this process
+    monkeypatch.setattr(ray_cluster, "_CONNECT", 3.0)  # Ray itself would try for minutes and then end this process
     with something_else() as address:
         assert refused(address=address).startswith(f"address={address}: no Ray cluster answers there; ")
 
@@ -477,7 +477,7 @@ import json, os
 from pathlib import Path
 
 names = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "OMP_WAIT_POLICY")
-if "yolo_focal.comparison.run" in " ".join(__import__("sys").orig_argv):
+if "yolo_focal.comparison.worker.run" in " ".join(__import__("sys").orig_argv):
     Path({folder!r}, str(os.getpid())).write_text(json.dumps([os.environ.get(name) for name in names]))
 """
 

@@ -9,7 +9,7 @@ import pytest
 from support import COMMAND, run
 
 from yolo_focal import ConfigError
-from yolo_focal.comparison.collection import expand
+from yolo_focal.comparison.study.packaged_models import expand
 
 OF_YOLOV8N = [
     *(

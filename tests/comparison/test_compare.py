@@ -23,9 +23,9 @@ from support import COMMAND, run, start
 
 import yolo_focal
 from yolo_focal import ConfigError
-from yolo_focal.comparison import costs
+from yolo_focal.comparison.report import model_cost
 
-SCHEMA = json.loads(Path(costs.__file__).with_name("summary.schema.json").read_text(encoding="utf-8"))
+SCHEMA = json.loads(Path(model_cost.__file__).with_name("summary.schema.json").read_text(encoding="utf-8"))
 PAIR = "models=yolov8n.yaml,yolov8n-focal.yaml"
 SMALL = ("imgsz=64", "batch=8", "fraction=0.1", "plots=False", "epochs=3", "warmup_epochs=1")
 # Of a few images, from a checkpoint: scores that are not zero after short trainings, and differ from seed to seed.
@@ -78,7 +78,7 @@ def test_two_models_from_the_command_line() -> None:
     assert re.search(r"yolov8n, seed0: 1 epochs in \d+ s, \d\.\d{4}", out)
     assert "1 of 2 runs have finished; the time left is known after the first epoch of each model" in out
     assert {path.name for path in folder.iterdir() if path.is_file()} == {
-        *("plan.json", "files.json", "costs.json", "report.html", "results.csv", "summary.json"),
+        *("plan.json", "files.json", "model_cost.json", "report.html", "results.csv", "summary.json"),
         *("learning-curves.png", "accuracy-against-time.png", "differences-1-yolov8n-focal.png"),
     }
     rows = steady()
@@ -110,7 +110,7 @@ def test_the_same_command_again_trains_only_what_is_not_whole(whole: Path) -> No
     assert (folder / "report.html").exists()
     # A file of a finished run cut off at any length: that run is done again, to the same table.
     cut_off(folder / "yolov8n" / "seed1" / "result.json")
-    for name in ("results.csv", "summary.json", "plan.json", "costs.json", "files.json"):
+    for name in ("results.csv", "summary.json", "plan.json", "model_cost.json", "files.json"):
         cut_off(folder / name)
     out = run(*FOUR_RUNS, cwd=Path.cwd()).stdout
     assert f"{folder}: 4 runs, 3 of them finished" in out
@@ -195,7 +195,7 @@ def test_costs_stand_on_their_own_feet(tmp_path: Path) -> None:
     run(sys.executable, "-c", code, cwd=tmp_path)
     Path("cut.pt").write_bytes(Path("rgb.pt").read_bytes()[:1000])
     threads = torch.get_num_threads()
-    found = costs.measure({name: tmp_path / f"{name}.pt" for name in ("rgb", "gray", "cut")}, 64, "cpu")
+    found = model_cost.measure({name: tmp_path / f"{name}.pt" for name in ("rgb", "gray", "cut")}, 64, "cpu")
     assert torch.get_num_threads() == threads
     assert found["gray"].cpu is not None and found["gray"].onnxruntime is not None and found["gray"].notes == []
     assert found["gray"].parameters == (found["rgb"].parameters or 0) - 2 * 16 * 9

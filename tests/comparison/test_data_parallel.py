@@ -12,10 +12,10 @@ import pytest
 import runs
 from support import COMMAND, run, start
 
-from yolo_focal.comparison import recording
-from yolo_focal.comparison.curve import read_curve
-from yolo_focal.comparison.precision import Scorer
-from yolo_focal.comparison.task import METRICS, complete_snapshots, training_folder, validation_files
+from yolo_focal.comparison.stats.average_precision import Scorer
+from yolo_focal.comparison.store import validations
+from yolo_focal.comparison.store.results_csv import read_curve
+from yolo_focal.comparison.store.run_folder import METRICS, complete_snapshots, training_folder, validation_files
 
 pytestmark = pytest.mark.slow
 COMPARE = (
@@ -41,10 +41,10 @@ def test_interrupted_it_comes_to_the_same_table() -> None:
     out = run(*COMPARE, f"data={few.DATA}", "name=whole", cwd=Path.cwd()).stdout
     assert "2 runs of 3 epochs to go, 1 at a time on GPUs 0, 1" in out
     folder = Path("runs/compare/whole/yolov8n/seed0")
-    validations = recording.load_all(validation_files(folder))
-    assert [len(validation.images) for validation in validations] == 3 * [24]  # those of both processes, once each
+    found = validations.load_all(validation_files(folder))
+    assert [len(validation.images) for validation in found] == 3 * [24]  # those of both processes, once each
     curve = read_curve(training_folder(folder) / "results.csv", METRICS["detect"])
-    scores = [Scorer(validation, "detect").score() for validation in validations]
+    scores = [Scorer(validation, "detect").score() for validation in found]
     assert scores == pytest.approx(curve.values, abs=1e-4) and min(scores) > 0
     assert not (folder / "trained.json").exists()
 
@@ -83,5 +83,5 @@ def test_images_that_the_sampler_repeats_are_recorded_once() -> None:
     given = ("models=yolov8n-cls.yaml,yolov8n-focal-cls.yaml", "epochs=1", f"data={Path('set').absolute()}")
     run(*compare, *given, cwd=Path.cwd())
     folder = Path("runs/compare/compare/yolov8n-cls/seed0")
-    (validation,) = recording.load_all(validation_files(folder))
+    (validation,) = validations.load_all(validation_files(folder))
     assert len(validation.images) == 23

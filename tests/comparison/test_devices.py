@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from yolo_focal import ConfigError
-from yolo_focal.comparison import engines
-from yolo_focal.comparison.devices import Slot, numbers, on_this_machine, slots
-from yolo_focal.comparison.job import Job, process_environment
-from yolo_focal.comparison.schedule import Schedule
-from yolo_focal.comparison.task import Task
+from yolo_focal.comparison.launch import local
+from yolo_focal.comparison.launch.devices import Slot, numbers, on_this_machine, slots
+from yolo_focal.comparison.launch.process import Job, process_environment
+from yolo_focal.comparison.launch.queue import Schedule
+from yolo_focal.comparison.store.run_folder import Task
 
 
 def gpu(number: int, visible: str | None = None) -> Slot:
@@ -157,9 +157,9 @@ def test_each_place_takes_one_run_at_a_time(tmp_path: Path, monkeypatch: pytest.
         with lock:
             busy.remove(slot.name)
 
-    monkeypatch.setattr(engines, "_execute", execute)
+    monkeypatch.setattr(local, "_execute", execute)
     jobs = [Job(tmp_path / f"m{index % 4}" / f"seed{index}", a_task()) for index in range(20)]
-    engines.on_this_machine(jobs, slots("0,1", None, 1, None), lambda: None)
+    local.on_this_machine(jobs, slots("0,1", None, 1, None), lambda: None)
     assert sorted(name for name, _ in given) == sorted(job.folder.name for job in jobs)
     assert {name for _, name in given} == {"GPU 0", "GPU 1"}
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from yolo_focal.comparison.curve import read_curve
-from yolo_focal.comparison.files import read_json, write, write_json
+from yolo_focal.comparison.store.files import read_json, write, write_json
+from yolo_focal.comparison.store.results_csv import read_curve
 
 CONTENT = {"schema": 2, "scores": {"best": 0.5, "名": [1, 2.5, None]}, "words": 'a "quoted" line\n'}
 

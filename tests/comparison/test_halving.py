@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from yolo_focal import ConfigError
-from yolo_focal.comparison.halving import Decision, Trial, decide, lengths, parse
+from yolo_focal.comparison.study.halving import Decision, Trial, decide, lengths, parse
 
 
 @pytest.mark.parametrize(

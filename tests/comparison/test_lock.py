@@ -13,7 +13,7 @@ import pytest
 from support import environment
 
 from yolo_focal import ConfigError
-from yolo_focal.comparison.lock import holder, locked
+from yolo_focal.comparison.store.lock import holder, locked
 
 
 def test_a_second_one_is_told_who_works_there(tmp_path: Path) -> None:
@@ -34,7 +34,7 @@ def test_a_second_one_is_told_who_works_there(tmp_path: Path) -> None:
 HOLD = """
 import sys, time
 from pathlib import Path
-from yolo_focal.comparison.lock import locked
+from yolo_focal.comparison.store.lock import locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(600)
@@ -58,7 +58,7 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
 RACE = """
 import sys, time
 from pathlib import Path
-from yolo_focal.comparison.lock import locked
+from yolo_focal.comparison.store.lock import locked
 folder = Path(sys.argv[1])
 for _ in range(20):
     with locked(folder, wait=60):

@@ -13,9 +13,10 @@ from ultralytics import YOLO
 from ultralytics.utils import SETTINGS
 
 from yolo_focal import ConfigError
-from yolo_focal.comparison import arguments, dataset, models, plan
-from yolo_focal.comparison.conduct import _task
-from yolo_focal.comparison.plan import Options, begin, check
+from yolo_focal.comparison.pipeline import _task
+from yolo_focal.comparison.study import dataset, models, plan, train_arguments
+from yolo_focal.comparison.study.plan import begin
+from yolo_focal.comparison.study.request import Options, check
 from yolo_focal.hook import configs
 from yolo_focal.shapes import draw
 
@@ -100,9 +101,9 @@ def test_weights_that_are_nowhere(name: str, message: str) -> None:
 
 def test_every_argument_is_explicit_and_the_users_go_first() -> None:
     Path("own.yaml").write_text("epochs: 7\nlr0: 0.5\nmodel: other.yaml\n")
-    every = arguments.check({"cfg": "own.yaml", "lr0": 0.25, "imgsz": 64})
+    every = train_arguments.check({"cfg": "own.yaml", "lr0": 0.25, "imgsz": 64})
     assert (every["epochs"], every["lr0"], every["imgsz"], every["mosaic"]) == (7, 0.25, 64, 1.0)
-    assert arguments.check({})["imgsz"] == 640  # and not a checkpoint's own
+    assert train_arguments.check({})["imgsz"] == 640  # and not a checkpoint's own
     assert not every.keys() & {"model", "data", "seed", "project", "name", "cfg", "pretrained"}
 
 
@@ -124,13 +125,13 @@ def test_every_argument_is_explicit_and_the_users_go_first() -> None:
 )
 def test_arguments_that_are_refused(given: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        arguments.check(given)
+        train_arguments.check(given)
     assert str(caught.value) == message
 
 
 def test_an_unknown_argument_is_named_with_the_nearest() -> None:
     with pytest.raises(ConfigError, match=r"'epoch' is not a valid.*epochs"):
-        arguments.check({"epoch": 3})
+        train_arguments.check({"epoch": 3})
 
 
 # Data

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from support import COMMAND, run
 
-from yolo_focal.comparison.lock import locked
-from yolo_focal.comparison.measuring import Times
-from yolo_focal.comparison.progress import Progress, in_words, read_progress, seconds_left, summary, table
-from yolo_focal.comparison.task import SCHEMA, Task, training_folder
+from yolo_focal.comparison.store.lock import locked
+from yolo_focal.comparison.store.progress import Progress, in_words, read_progress, seconds_left, summary, table
+from yolo_focal.comparison.store.run_folder import SCHEMA, Task, training_folder
+from yolo_focal.comparison.store.times import Times
 
 METRIC = "metrics/mAP50-95(B)"
 

@@ -17,11 +17,14 @@ from simulate_bootstrap import scene, simulated, trained
 from ultralytics import YOLO
 from ultralytics.utils.metrics import ap_per_class
 
-from yolo_focal.comparison import bootstrap, precision, recording, run, sizes
-from yolo_focal.comparison.bootstrap import Resampled, over_images, resample
-from yolo_focal.comparison.precision import Scorer
-from yolo_focal.comparison.recording import Recorder, Validation
-from yolo_focal.comparison.task import METRICS, Task, validation_file
+from yolo_focal.comparison.stats import ap_by_size, average_precision, bootstrap
+from yolo_focal.comparison.stats.average_precision import Scorer
+from yolo_focal.comparison.stats.bootstrap import Resampled, over_images, resample
+from yolo_focal.comparison.store import validations
+from yolo_focal.comparison.store.run_folder import METRICS, Task, validation_file
+from yolo_focal.comparison.store.validations import Validation
+from yolo_focal.comparison.worker import run
+from yolo_focal.comparison.worker.recorder import Recorder
 from yolo_focal.shapes import draw, scenes
 
 
@@ -63,15 +66,15 @@ def test_a_classification_is_scored_by_its_accuracy() -> None:
 
 def test_a_validation_is_kept_whole_or_not_at_all(tmp_path: Path) -> None:
     validation, file = simulated(np.random.default_rng(0), 5), tmp_path / "a.npz"
-    recording.save(validation, file)
-    loaded = recording.load(file)
+    validations.save(validation, file)
+    loaded = validations.load(file)
     assert loaded is not None
     assert all(np.array_equal(ours, theirs) for ours, theirs in zip(validation, loaded))
     whole = file.read_bytes()
     for length in range(0, len(whole), 13):
         file.write_bytes(whole[:length])
-        assert recording.load(file) is None
-    assert recording.load(tmp_path / "none.npz") is None
+        assert validations.load(file) is None
+    assert validations.load(tmp_path / "none.npz") is None
 
 
 @pytest.mark.slow
@@ -141,7 +144,7 @@ def test_sizes_are_cocos() -> None:
     validation = Validation(
         np.array(list("abc")), images, np.ones(3, np.float32), cls, empty, found, images, cls, boxes
     )
-    assert sizes.average_precisions(validation) == {"small": 0.0, "medium": 0.0, "large": pytest.approx(1.0)}
+    assert ap_by_size.average_precisions(validation) == {"small": 0.0, "medium": 0.0, "large": pytest.approx(1.0)}
 
 
 def test_coco_s_own_evaluation_agrees_but_for_its_interpolation() -> None:
@@ -187,7 +190,7 @@ def test_coco_s_own_evaluation_agrees_but_for_its_interpolation() -> None:
     )
     from faster_coco_eval import COCO, COCOeval_faster
 
-    truth, results = sizes.as_coco(validation)
+    truth, results = ap_by_size.as_coco(validation)
     evaluation = COCOeval_faster(COCO(truth), COCO(truth).loadRes(results), "bbox", print_function=lambda *_: None)
     evaluation.run()
     assert Scorer(validation, "detect").score() == pytest.approx(evaluation.stats[0], abs=0.006)
@@ -249,9 +252,9 @@ def test_only_a_whole_record_with_ultralytics_own_score_is_kept(
     whole, cut, wrong = (tmp_path / f"{name}.npz" for name in ("whole", "cut", "wrong"))
 
     def keep(found: Validation, validator: Any) -> None:
-        precision.keep(found, validator, whole)
-        precision.keep(found._replace(images=found.images[:-1]), validator, cut)
-        precision.keep(found._replace(correct=~found.correct), validator, wrong)
+        average_precision.keep(found, validator, whole)
+        average_precision.keep(found._replace(images=found.images[:-1]), validator, cut)
+        average_precision.keep(found._replace(correct=~found.correct), validator, wrong)
 
     score = validated(data, Recorder(keep).attach)
     assert whole.exists() and not cut.exists() and not wrong.exists()
@@ -271,7 +274,7 @@ def test_the_last_epochs_score_is_that_of_all_records_or_of_the_curve(
     nothing_found = simulated(np.random.default_rng(0), 4)
     for epoch in kept:
         found = nothing_found._replace(correct=np.zeros_like(nothing_found.correct))
-        recording.save(found, validation_file(tmp_path, epoch))
+        validations.save(found, validation_file(tmp_path, epoch))
     task = Task("m", "d", 0, {}, 1, 3, False, 0, METRICS["detect"], "", "0")
     trained = {"metrics": {METRICS["detect"]: 0.6}, "work": {"epochs": 5}}
     scores = run._scores(tmp_path, "detect", task, trained, [0.1, 0.2, 0.3, 0.4, 0.5])

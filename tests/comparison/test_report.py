@@ -18,19 +18,23 @@ import pytest
 import yaml
 from simulate_bootstrap import simulated
 
-from yolo_focal.comparison import bootstrap, recording, report, words
-from yolo_focal.comparison.analysis import Pair, analyse
-from yolo_focal.comparison.bootstrap import ImagesInterval
-from yolo_focal.comparison.costs import Cost
-from yolo_focal.comparison.curve import Curve
-from yolo_focal.comparison.dataset import Dataset, Split
-from yolo_focal.comparison.devices import Slot
-from yolo_focal.comparison.models import Model
-from yolo_focal.comparison.outcomes import Outcome, table
-from yolo_focal.comparison.phrasing import LANGUAGES
-from yolo_focal.comparison.plan import Options, Plan, Run, Rung, Screening
-from yolo_focal.comparison.statistics import Difference, difference
-from yolo_focal.comparison.task import validation_file
+from yolo_focal.comparison.launch.devices import Slot
+from yolo_focal.comparison.report import verdicts
+from yolo_focal.comparison.report.analysis import Pair, analyse
+from yolo_focal.comparison.report.model_cost import Cost
+from yolo_focal.comparison.report.report import report
+from yolo_focal.comparison.stats import bootstrap
+from yolo_focal.comparison.stats.bootstrap import ImagesInterval
+from yolo_focal.comparison.stats.paired_t import Difference, difference
+from yolo_focal.comparison.store import validations
+from yolo_focal.comparison.store.results_csv import Curve
+from yolo_focal.comparison.store.run_folder import validation_file
+from yolo_focal.comparison.study.dataset import Dataset, Split
+from yolo_focal.comparison.study.models import Model
+from yolo_focal.comparison.study.plan import Plan, Run
+from yolo_focal.comparison.study.request import LANGUAGES, Options
+from yolo_focal.comparison.study.results import Outcome, table
+from yolo_focal.comparison.study.screened import Rung, Screening
 
 PHRASES = Path(report.__file__).with_name("phrases")
 SCHEMA = json.loads(Path(report.__file__).with_name("summary.schema.json").read_text(encoding="utf-8"))
@@ -183,18 +187,18 @@ def test_what_is_said_of_a_difference(
     scores: tuple[list[float], list[float]], options: dict[str, Any], images: Any, said: str, tmp_path: Path
 ) -> None:
     compared = difference(*scores, margin=options.get("margin"))
-    assert words.verdict(plan(tmp_path, **options), PAIR, compared, images) == said
+    assert verdicts.verdict(plan(tmp_path, **options), PAIR, compared, images) == said
 
 
 def test_without_a_seed_that_both_finished_nothing_is_said(tmp_path: Path) -> None:
-    assert words.verdict(plan(tmp_path), PAIR, None, None) == (
+    assert verdicts.verdict(plan(tmp_path), PAIR, None, None) == (
         "b and a have no seed that both finished: nothing can be said."
     )
 
 
 def warnings_of(found: list[Outcome], folder: Path, **options: Any) -> list[str]:
     its_plan = options.pop("plan", None) or plan(folder, **options)
-    return words.warnings(analyse(its_plan, found), found)
+    return verdicts.warnings(analyse(its_plan, found), found)
 
 
 def test_nothing_is_warned_of_where_all_is_well(tmp_path: Path) -> None:
@@ -217,7 +221,7 @@ def test_runs_that_failed_or_found_nothing_are_named(tmp_path: Path) -> None:
     assert warnings_of(nothing, tmp_path) == [
         "Every score is 0: the models have found nothing yet. Train for more epochs."
     ]
-    assert words.verdicts(analyse(plan(tmp_path), nothing)) == [
+    assert verdicts.verdicts(analyse(plan(tmp_path), nothing)) == [
         "b and a have found nothing yet: every score is 0, and nothing can be said of them."
     ]
 
@@ -341,7 +345,7 @@ def test_no_figure_is_said_that_cannot_be(
     monkeypatch.setattr(bootstrap, "_RESAMPLES", 5)
     its_plan, found = plan(tmp_path, seeds=2, lang=lang), [*two_seeds(tmp_path)]
     for run_ in found:
-        recording.save(simulated(np.random.default_rng(run_.run.seed), 4), validation_file(run_.run.folder, 0))
+        validations.save(simulated(np.random.default_rng(run_.run.seed), 4), validation_file(run_.run.folder, 0))
         run_.result["scores"]["last_epochs"] = 1  # type: ignore[index]
     assert report.write_report(analyse(its_plan, found), found, table(its_plan, found))[0] == said
     (pair,) = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))["differences"]
@@ -376,7 +380,7 @@ def test_a_start_that_new_layers_do_not_explain_is_said_in_the_verdict(layers: A
         for seed in range(3)
         for index, label in enumerate("ab")
     ]
-    (verdict,) = words.verdicts(analyse(plan(tmp_path), found))
+    (verdict,) = verdicts.verdicts(analyse(plan(tmp_path), found))
     assert verdict.startswith("b is better than a by 0.1100 mAP50-95(B)")
     assert verdict.endswith(f"more than seed noise.{said}")
 
@@ -390,7 +394,7 @@ def test_a_scale_that_was_assumed_beside_one_that_was_named_is_said_in_the_verdi
 ) -> None:
     its_plan = plan(tmp_path)
     models = [model._replace(assumed=scale) for model, scale in zip(its_plan.models, assumed)]
-    (verdict,) = words.verdicts(analyse(its_plan._replace(models=models), outcomes(tmp_path)))
+    (verdict,) = verdicts.verdicts(analyse(its_plan._replace(models=models), outcomes(tmp_path)))
     assert verdict.endswith(f"more than seed noise.{said}")
 
 
@@ -401,7 +405,7 @@ def test_a_verdict_that_rests_on_the_curve_says_so(tmp_path: Path, monkeypatch: 
     rng = np.random.default_rng(0)
     for run_ in found:
         run_.result["scores"]["last_epochs"] = 1  # type: ignore[index]
-        recording.save(simulated(rng, 10), validation_file(run_.run.folder, 0))
+        validations.save(simulated(rng, 10), validation_file(run_.run.folder, 0))
     assert None not in analyse(its_plan, found).over_images.values()
     found[2].result["recorded"] = False  # type: ignore[index]
     assert [images is None for images in analyse(its_plan, found).over_images.values()] == [False, True]
@@ -428,23 +432,23 @@ def test_what_the_plan_can_show(tmp_path: Path) -> None:
         "This is a guess before the first run, from the spread that one other set of 36 images had, and may be half or "
         "twice as much."
     )
-    assert words.about_power(its_plan, []) == (
+    assert verdicts.about_power(its_plan, []) == (
         f"5 seeds and 2 images: differences of about 0.317 mAP50-95(B) and more would show. {guess}"
     )
-    assert words.about_power(plan(tmp_path, seeds=2), []) == (
+    assert verdicts.about_power(plan(tmp_path, seeds=2), []) == (
         f"2 seeds and 2 images: no possible difference would show. {guess}"
     )
-    said = words.about_power(its_plan, outcomes(tmp_path, seeds=3))
+    said = verdicts.about_power(its_plan, outcomes(tmp_path, seeds=3))
     assert re.fullmatch(
         r"At the spread seen so far \(0\.0\d+\), 5 seeds: differences of about 0\.0\d+ mAP50-95\(B\) and more would "
         r"show\.",
         said,
     )
-    far_apart = words.about_power(plan(tmp_path, seeds=2), [*two_seeds(tmp_path)])
+    far_apart = verdicts.about_power(plan(tmp_path, seeds=2), [*two_seeds(tmp_path)])
     assert far_apart == "At the spread seen so far (0.4950), 2 seeds: no possible difference would show."
     one = its_plan._replace(options=its_plan.options._replace(seeds=1))
     assert (
-        words.about_power(one, [])
+        verdicts.about_power(one, [])
         == "One seed will show no difference, because it says nothing about noise; write seeds=5."
     )
 
@@ -518,7 +522,7 @@ def test_models_that_a_budget_dropped_are_said_to_be_dropped(
     rungs = [Rung(6, {"a": 0.31, "b": 0.3, "c": 0.2, "d": None}, ["c", "d"]), Rung(12, {"a": 0.41, "b": 0.4}, [])]
     screening = Screening(["a.yaml", "b.yaml", "c.yaml", "d.yaml"], "12h", 1000, rungs)
     its_plan = plan(tmp_path, budget="12h", **options)._replace(screening=screening, test=test)
-    said = words.warnings(analyse(its_plan, []), [])
+    said = verdicts.warnings(analyse(its_plan, []), [])
     assert said[: 2 + len(last)] == [
         "Dropped after 6 epochs with one seed, for a budget of 12h, and not beaten: c 0.2000, d - (against a 0.3100).",
         "The models were chosen by a seed (1000) that has no part in the verdict.",
@@ -526,7 +530,7 @@ def test_models_that_a_budget_dropped_are_said_to_be_dropped(
     ]
     assert "models=a.yaml,b.yaml,c.yaml,d.yaml" in report.command(its_plan)
     kept_all = screening._replace(rungs=rungs[1:])
-    assert words.warnings(analyse(its_plan._replace(screening=kept_all), []), [])[:1] != said[:1]
+    assert verdicts.warnings(analyse(its_plan._replace(screening=kept_all), []), [])[:1] != said[:1]
 
 
 @pytest.mark.parametrize("lang", ["en", "zh"])
@@ -587,7 +591,7 @@ def test_the_pages_table_of_runs_has_what_fits_a_sheet_of_paper(tmp_path: Path) 
 
 
 def test_a_failed_run_does_not_cut_the_curves_of_the_others(tmp_path: Path) -> None:
-    from yolo_focal.comparison.plots import _curves
+    from yolo_focal.comparison.report.plots import _curves
 
     found = [o._replace(curve=Curve([0.1 * n for n in range(10)], None)) for o in outcomes(tmp_path)]
     found[0] = found[0]._replace(result=None, curve=Curve([0.5], None))

@@ -12,9 +12,9 @@ from support import COMMAND, run
 
 import yolo_focal
 from yolo_focal import ConfigError
-from yolo_focal.comparison import costs
+from yolo_focal.comparison.report import model_cost
 
-SCHEMA = json.loads(Path(costs.__file__).with_name("summary.schema.json").read_text(encoding="utf-8"))
+SCHEMA = json.loads(Path(model_cost.__file__).with_name("summary.schema.json").read_text(encoding="utf-8"))
 MODELS = ["yolov8n.yaml", "yolov8n-focal.yaml", "yolov8n-ema.yaml", "yolov8n-c2focal.yaml"]
 SMALL: dict[str, Any] = {"imgsz": 64, "batch": 8, "fraction": 0.1, "plots": False, "warmup_epochs": 1}
 

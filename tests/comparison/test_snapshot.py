@@ -12,8 +12,8 @@ import pytest
 import torch
 from ultralytics import YOLO
 
-from yolo_focal.comparison.snapshot import Snapshots
-from yolo_focal.comparison.stepping import Stepping
+from yolo_focal.comparison.worker.accumulation import Stepping
+from yolo_focal.comparison.worker.resume import Snapshots
 
 EPOCHS = 5
 SMALL = {"data": "shapes.yaml", "imgsz": 64, "batch": 8, "fraction": 0.1, "plots": False, "epochs": EPOCHS}

@@ -14,8 +14,8 @@ import yaml
 from support import python
 from torch import nn
 
-from yolo_focal.comparison import starts
-from yolo_focal.comparison.starts import Start
+from yolo_focal.comparison.stats import starts
+from yolo_focal.comparison.stats.starts import Start
 from yolo_focal.hook import alignment, configs
 
 SPPF, FOCAL = 12, 8  # their tensors
@@ -76,16 +76,17 @@ def test_a_model_that_is_loaded_as_ultralytics_does_is_told_from_one_that_is_not
 TRAIN = """
 import json, sys
 from pathlib import Path
-from yolo_focal.comparison import arguments, training
-from yolo_focal.comparison.task import METRICS, Task
+from yolo_focal.comparison.study import train_arguments
+from yolo_focal.comparison.worker import train
+from yolo_focal.comparison.store.run_folder import METRICS, Task
 given = {"epochs": 1, "imgsz": 32, "batch": 2, "plots": False, "workers": 0, "device": "cpu"}
-every = {**arguments.check(given), "pretrained": str(Path("weights.pt").absolute())}
+every = {**train_arguments.check(given), "pretrained": str(Path("weights.pt").absolute())}
 works = []
 for model in ("yolov8n-p6.yaml", "yolov8n-focal-p6.yaml"):
     folder = Path("runs", model).absolute()
     folder.mkdir(parents=True)
     task = Task(model, "few.yaml", 0, every, 1, 1, False, 0, METRICS["detect"], "", "0")
-    works.append(training.train(folder, task)["work"])
+    works.append(train.train(folder, task)["work"])
 Path("works.json").write_text(json.dumps(works))
 """
 

@@ -10,10 +10,10 @@ import pytest
 from experiments import simulate_statistics as simulation
 from scipy import stats
 
-from yolo_focal.comparison import sequential
-from yolo_focal.comparison.holm import all_pairs, compare_all
-from yolo_focal.comparison.power import detectable, expected_detectable
-from yolo_focal.comparison.statistics import CONFIDENCE, Difference, difference
+from yolo_focal.comparison.stats import alpha_spending
+from yolo_focal.comparison.stats.holm import all_pairs, compare_all
+from yolo_focal.comparison.stats.paired_t import CONFIDENCE, Difference, difference
+from yolo_focal.comparison.stats.power import detectable, expected_detectable
 
 ALPHA = 1 - CONFIDENCE
 FIRST_LOOK = 0.8 * ALPHA
@@ -154,7 +154,7 @@ def test_each_look_spends_at_most_its_part_of_alpha(looks: tuple[int, ...], test
     count = 200_000
     crossed = np.zeros(count, bool)
     for index, statistics in enumerate(raw_t_statistics(looks, test_fraction, count)):
-        critical = sequential.critical_value(alpha, looks[: index + 1])
+        critical = alpha_spending.critical_value(alpha, looks[: index + 1])
         first_time = (abs(statistics) > critical) & ~crossed
         crossed |= first_time
         spent = 0.8 * 0.2**index * alpha
@@ -179,19 +179,19 @@ def test_every_further_look_widens_the_interval() -> None:
 @pytest.mark.parametrize("looks", [(5,), (3, 5), (3, 4, 5), tuple(range(2, 12))])
 def test_p_values_and_critical_values_agree(looks: tuple[int, ...]) -> None:
     for alpha in (1e-9, 1e-5, 1e-3, ALPHA / 9, ALPHA, 0.3, 0.9):
-        critical = sequential.critical_value(alpha, looks)
-        above, below = sequential.p_values(critical * np.array([1 + 1e-9, 1 - 1e-9]), looks)
+        critical = alpha_spending.critical_value(alpha, looks)
+        above, below = alpha_spending.p_values(critical * np.array([1 + 1e-9, 1 - 1e-9]), looks)
         assert above <= alpha <= below
-    p = sequential.p_values(np.linspace(0, 200, 1000), looks)
+    p = alpha_spending.p_values(np.linspace(0, 200, 1000), looks)
     assert p[0] == 1 and (np.diff(p) <= 0).all()
 
 
 @pytest.mark.parametrize("degrees_of_freedom", [1, 2, 4, 19])
 def test_the_noncentrality_is_that_of_the_noncentral_t_distribution(degrees_of_freedom: int) -> None:
     critical = stats.t.isf(0.02, degrees_of_freedom)
-    found = sequential.noncentrality(critical, degrees_of_freedom)
+    found = alpha_spending.noncentrality(critical, degrees_of_freedom)
     assert stats.nct.sf(critical, degrees_of_freedom, found) == pytest.approx(0.8, abs=1e-4)
-    assert math.isfinite(sequential.noncentrality(1e9, degrees_of_freedom))
+    assert math.isfinite(alpha_spending.noncentrality(1e9, degrees_of_freedom))
 
 
 # Several models

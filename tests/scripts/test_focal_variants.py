@@ -10,7 +10,7 @@ import pytest
 from support import REPO, run
 from ultralytics import YOLO
 
-from yolo_focal.comparison.statistics import difference
+from yolo_focal.comparison.stats.paired_t import difference
 
 SCRIPTS = REPO / "scripts" / "experiments" / "focal_variants"
 

@@ -100,8 +100,8 @@ def compare(
         raise ConfigError("engine=ray: it needs Ray Tune: pip install 'yolo-focal[ray]'")
     import torch
 
-    from yolo_focal.comparison.conduct import conduct
-    from yolo_focal.comparison.plan import Options
+    from yolo_focal.comparison.pipeline import conduct
+    from yolo_focal.comparison.study.request import Options
 
     options = Options(
         *(seeds, parallel, folds, split, margin, all_pairs, snapshot_every, lang, per_device, gpus_per_run, budget),

@@ -9,15 +9,18 @@ from typing import Any, Callable
 
 from ultralytics.utils import LOGGER
 
-from yolo_focal.comparison import halving
-from yolo_focal.comparison.analysis import SCORES
-from yolo_focal.comparison.files import read_json, write, write_json
-from yolo_focal.comparison.halving import Budget, Trial
-from yolo_focal.comparison.measuring import read_times
-from yolo_focal.comparison.outcomes import Outcome, read_outcomes, table
-from yolo_focal.comparison.plan import Plan, Request, Run, Rung, Screening, begin, refuse_changes
-from yolo_focal.comparison.progress import in_words
-from yolo_focal.comparison.task import TIMES
+from yolo_focal.comparison.report.analysis import SCORES
+from yolo_focal.comparison.store.files import read_json, write, write_json
+from yolo_focal.comparison.store.progress import in_words
+from yolo_focal.comparison.store.run_folder import TIMES
+from yolo_focal.comparison.store.times import read_times
+from yolo_focal.comparison.study import halving
+from yolo_focal.comparison.study.halving import Budget, Trial
+from yolo_focal.comparison.study.plan import Plan, Run, begin
+from yolo_focal.comparison.study.request import Request
+from yolo_focal.comparison.study.results import Outcome, read_outcomes, table
+from yolo_focal.comparison.study.screened import Rung, Screening
+from yolo_focal.comparison.study.unchanged import refuse_changes
 from yolo_focal.errors import ConfigError
 
 FOLDER, _FILE = "screening", "screening.json"

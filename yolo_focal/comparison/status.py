@@ -9,10 +9,10 @@ from pathlib import Path
 from ultralytics.utils import RUNS_DIR
 
 from yolo_focal.comparison import screening
-from yolo_focal.comparison.files import read_json
-from yolo_focal.comparison.lock import holder
-from yolo_focal.comparison.plan import PLAN
-from yolo_focal.comparison.progress import FINISHED, read_progress, summary, table
+from yolo_focal.comparison.store.files import read_json
+from yolo_focal.comparison.store.lock import holder
+from yolo_focal.comparison.store.progress import FINISHED, read_progress, summary, table
+from yolo_focal.comparison.study.unchanged import PLAN
 from yolo_focal.errors import ConfigError
 
 _INTERVAL = 2.0  # seconds between two looks

@@ -14,7 +14,7 @@ from pathlib import Path
 
 os.environ.setdefault("YOLO_FOCAL_MODULES", str(Path(__file__).with_name("focal_controls.py")))
 
-from yolo_focal.comparison.costs import measure
+from yolo_focal.comparison.report.model_cost import measure
 
 
 def main(*files: str, imgsz: str = "640") -> None:

@@ -19,8 +19,8 @@ from typing import TypeVar
 import polars as pl
 from matplotlib.figure import Figure
 
-from yolo_focal.comparison.holm import compare_all
-from yolo_focal.comparison.statistics import Difference
+from yolo_focal.comparison.stats.holm import compare_all
+from yolo_focal.comparison.stats.paired_t import Difference
 
 Key = TypeVar("Key", bound=Hashable)
 Scores = dict[int, float]

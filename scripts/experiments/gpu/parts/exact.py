@@ -14,7 +14,7 @@ import torch
 from results import Job, Options, Row
 from ultralytics import YOLO
 
-from yolo_focal.comparison.snapshot import Snapshots
+from yolo_focal.comparison.worker.resume import Snapshots
 
 # Epochs of a training, and those in whose middle it is interrupted: full size, and small.
 EPOCHS, DIES_IN = {False: 5, True: 3}, {False: (2, 4), True: (1, 2)}

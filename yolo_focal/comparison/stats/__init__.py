@@ -1,0 +1,3 @@
+"""Statistics of scores: over seeds, over images, over several models."""
+
+__all__ = ["alpha_spending", "ap_by_size", "average_precision", "bootstrap", "holm", "paired_t", "power", "starts"]

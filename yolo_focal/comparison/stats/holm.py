@@ -1,0 +1,105 @@
+"""Comparisons of several models or classes, corrected for their number by Holm's procedure (Holm 1979)."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from itertools import combinations
+from typing import Callable, TypeVar
+
+from yolo_focal.comparison.stats.alpha_spending import check_looks
+from yolo_focal.comparison.stats.paired_t import Difference, check_finite, difference
+
+Key = TypeVar("Key", bound=Hashable)
+Label = TypeVar("Label", bound=Hashable)
+Scores = Mapping[int, float]  # by seed, or by seed and fold, numbered from 0 in the order of their addition
+
+
+def compare_all(
+    pairs: Mapping[Key, tuple[Scores, Scores]],
+    looks: Sequence[int] | None = None,
+    test_fraction: float | None = None,
+    margin: float | None = None,
+) -> dict[Key, Difference | None]:
+    """Compare several pairs of models, or two models by several scores, with Holm's correction over all of them.
+
+    Holm's procedure tests the smallest of m p values at alpha / m, the next at alpha / (m - 1), and so on to the first
+    that is not significant; that one and all after it keep its level. Each interval has the level of its test, so that
+    it leaves out zero if and only if Holm rejects. The probability that any interval leaves out a zero that is true is
+    at most 5 %. Each interval by itself covers with at least 95 %; that all of them cover at once is not claimed.
+
+    Args:
+        pairs: For each pair the scores of the first and of the other model, by seed. Seeds that only one of them has
+            are left out. A pair without a test counts in m all the same.
+        looks: Numbers of seeds that were planned at each look, failed ones included: a look at n is one at seeds 0 to
+            n - 1. Only one look by default.
+        test_fraction: As for `difference`.
+        margin: As for `difference`. Claims about it are not corrected for their number.
+
+    Returns:
+        The difference of each pair, in the same order; None for a pair without a seed that both have.
+
+    Raises:
+        ValueError: A score is not finite, the looks do not increase, or a seed is not below the last look.
+    """
+    comparisons: dict[Key, Callable[[int], Difference]] = {}
+    for key, (first, other) in pairs.items():
+        check_finite(f"{key}: first", first)
+        check_finite(f"{key}: other", other)
+        seeds = sorted(first.keys() & other.keys())
+        if seeds:
+            scores = [first[seed] for seed in seeds], [other[seed] for seed in seeds]
+            comparisons[key] = functools.partial(
+                difference, *scores, looks=_looks_of(seeds, looks), test_fraction=test_fraction, margin=margin
+            )
+    return {**dict.fromkeys(pairs), **_step_down(comparisons, len(pairs))}
+
+
+def all_pairs(
+    scores: Mapping[Label, Scores],
+    looks: Sequence[int] | None = None,
+    test_fraction: float | None = None,
+    margin: float | None = None,
+) -> dict[tuple[Label, Label], Difference | None]:
+    """Compare every two models, with Holm's correction over all pairs.
+
+    Args:
+        scores: Each model's scores, by seed.
+        looks: As for `compare_all`.
+        test_fraction: As for `compare_all`.
+        margin: As for `compare_all`.
+
+    Returns:
+        For each pair of models, in their order, the difference of the second to the first.
+    """
+    pairs = {pair: (scores[pair[0]], scores[pair[1]]) for pair in combinations(scores, 2)}
+    return compare_all(pairs, looks, test_fraction, margin)
+
+
+def _step_down(comparisons: Mapping[Key, Callable[[int], Difference]], count: int) -> dict[Key, Difference]:
+    """Apply Holm's procedure.
+
+    Args:
+        comparisons: For each hypothesis, what returns its difference, corrected for a number of comparisons.
+        count: Number of hypotheses, with those that cannot be tested.
+    """
+    single_p = {key: compare(1).p for key, compare in comparisons.items()}
+    corrected = {}
+    undecided, adjusted_p = count, 0.0
+    for rank, key in enumerate(sorted(comparisons, key=lambda key: (math.isnan(single_p[key]), single_p[key]))):
+        result = comparisons[key](undecided)
+        adjusted_p = max(adjusted_p, min(1.0, (count - rank) * single_p[key]))
+        corrected[key] = result._replace(p=math.nan if math.isnan(result.p) else adjusted_p)
+        undecided -= result.is_more_than_noise
+    return corrected
+
+
+def _looks_of(seeds: Sequence[int], looks: Sequence[int] | None) -> list[int]:
+    """Return how many of a pair's seeds there were at each look, without looks at which none had been added."""
+    if looks is None:
+        return [len(seeds)]
+    check_looks(tuple(looks))
+    if seeds[-1] >= looks[-1]:
+        raise ValueError(f"looks={tuple(looks)}: seed {seeds[-1]} has to be below the last one")
+    return sorted({sum(seed < look for seed in seeds) for look in looks} - {0})

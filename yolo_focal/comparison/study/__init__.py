@@ -1,0 +1,15 @@
+"""What a comparison is of: its plan, models, data and settings, and the results that its runs have left."""
+
+__all__ = [
+    "dataset",
+    "folds",
+    "halving",
+    "models",
+    "packaged_models",
+    "plan",
+    "request",
+    "results",
+    "screened",
+    "train_arguments",
+    "unchanged",
+]

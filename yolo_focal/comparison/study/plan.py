@@ -1,0 +1,182 @@
+"""Plans a comparison: the runs that it consists of, and what all of them are given."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from yolo_focal.comparison.launch.devices import Slot
+from yolo_focal.comparison.store.files import read_json, write_json
+from yolo_focal.comparison.store.run_folder import METRICS, SCHEMA
+from yolo_focal.comparison.store.times import PACKAGES
+from yolo_focal.comparison.study import dataset as datasets
+from yolo_focal.comparison.study import folds as cross_validation
+from yolo_focal.comparison.study import models as found_models
+from yolo_focal.comparison.study import train_arguments
+from yolo_focal.comparison.study.dataset import Dataset
+from yolo_focal.comparison.study.models import Model
+from yolo_focal.comparison.study.request import Options, Request
+from yolo_focal.comparison.study.screened import Screening
+from yolo_focal.comparison.study.unchanged import PLAN, check_same
+
+_KNOWN = "files.json"
+_SHARE_OF_LAST = 10  # the last tenth of the epochs is scored, and no fewer than this many:
+_FEWEST_LAST = 3
+_MOST_WORKERS = 8  # data loader workers of a run, Ultralytics' default
+
+
+class Plan(NamedTuple):
+    """A comparison.
+
+    Attributes:
+        folder: Where its runs and its report go.
+        models: The models, in the order given; the others are compared with the first.
+        dataset: The data.
+        options: What is asked for.
+        given: The arguments of `yolo train` that the user has given.
+        arguments: Every argument of `yolo train` that a run is given.
+        numbers: `workers`, `threads` and `last_epochs` of each run, as they were when the comparison began.
+        looks: Numbers of seeds at which a verdict was given; the last one is that of the next verdict.
+        test: Whether the verdict is about the test images.
+        slots: The places in which runs are trained.
+        identity: Digest of all that changes results, the model and the seed aside.
+        screening: How the models were chosen; None without a budget.
+    """
+
+    folder: Path
+    models: list[Model]
+    dataset: Dataset
+    options: Options
+    given: dict[str, Any]
+    arguments: dict[str, Any]
+    numbers: dict[str, int]
+    looks: list[int]
+    test: bool
+    slots: list[Slot]
+    identity: str
+    screening: Screening | None = None
+
+    @property
+    def labels(self) -> list[str]:
+        """What the models are called."""
+        return [model.label for model in self.models]
+
+    @property
+    def task(self) -> str:
+        """The task of all the models."""
+        return self.models[0].task
+
+    @property
+    def scored_split(self) -> str:
+        """The split that the verdict is about; in a cross-validation the training images, which the folds are of."""
+        return "train" if self.options.folds else "test" if self.test else "val"
+
+    @property
+    def metric(self) -> str:
+        """The metric that the models are compared by."""
+        return METRICS.get(self.task, "fitness")
+
+
+class Run(NamedTuple):
+    """One model trained with one seed, and in a cross-validation without one fold.
+
+    Attributes:
+        folder: Where everything about it goes.
+        label: What the model is called.
+        seed: The seed.
+        fold: The fold that is validated on; None without a cross-validation.
+        data: The data YAML or folder.
+        identity: Digest of all that changes its result.
+    """
+
+    folder: Path
+    label: str
+    seed: int
+    fold: int | None
+    data: str
+    identity: str
+
+
+def begin(folder: Path, request: Request, whole: Path | None = None) -> tuple[Plan, list[Run]]:
+    """Begin a comparison in a folder, or go on with the one that was begun there.
+
+    Args:
+        folder: Where its runs go.
+        request: What was asked for.
+        whole: The folder of the comparison that this is a part of, which keeps the digests of the data.
+
+    Raises:
+        ConfigError: It is not what the comparison in the folder was begun with.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    options, every = request.options, request.arguments
+    threads = request.places.threads
+    numbers = {
+        "workers": int(request.given.get("workers", min(_MOST_WORKERS, threads))),
+        "threads": threads,
+        "last_epochs": min(every["epochs"], max(_FEWEST_LAST, every["epochs"] // _SHARE_OF_LAST)),
+    }
+    weights = every["pretrained"]
+    facts = {
+        "models": [{"name": model.name, "content": model.content} for model in request.models],
+        "data": datasets.digest(request.dataset, (whole or folder) / _KNOWN),
+        "arguments": {
+            key: train_arguments.plain(value)
+            for key, value in sorted(every.items())
+            if key not in {*train_arguments.WITHOUT_EFFECT, "workers", "pretrained"}
+        },
+        "pretrained": found_models.digest(weights) if isinstance(weights, str) else weights,
+        "folds": options.folds,
+        # Left out by default, as older plans have no such entries. Each GPU normalises its own share of a batch.
+        **({"gpus_per_run": options.gpus_per_run} if options.gpus_per_run > 1 else {}),
+        **({"seed": options.seed} if options.seed else {}),
+        "versions": {package: version(package) for package in PACKAGES},
+    }
+    known = read_json(folder / PLAN)
+    looks = [options.seeds]
+    if known is not None:  # a file that was cut off is as none: each run keeps a digest of the facts
+        check_same(known, facts, request, folder)
+        numbers = known["numbers"]  # the same results, whatever runs side by side now
+        looks = sorted({*known["looks"], options.seeds})
+    slots = request.places.slots(numbers["threads"])
+    write_json(
+        folder / PLAN, {"schema": SCHEMA, "facts": facts, "numbers": numbers, "looks": looks, "places": len(slots)}
+    )
+    every = {**every, "workers": numbers["workers"]}
+    identity = _digest([{key: value for key, value in facts.items() if key != "models"}, numbers])
+    plan = Plan(
+        folder,
+        request.models,
+        request.dataset,
+        options,
+        request.given,
+        every,
+        numbers,
+        looks,
+        request.test,
+        slots,
+        identity,
+        request.screening,
+    )
+    return plan, list(_runs(plan))
+
+
+def _runs(plan: Plan) -> Iterator[Run]:
+    for seed in range(plan.options.seed, plan.options.seed + plan.options.seeds):
+        files: list[Any] = [plan.dataset.name]
+        if plan.options.folds:
+            files = cross_validation.write_folds(plan.dataset, plan.options.folds, seed, plan.folder / "folds")
+        for fold, data in enumerate(files):
+            for model in plan.models:
+                number = fold if plan.options.folds else None
+                name = f"seed{seed}" if number is None else f"seed{seed}-fold{fold}"
+                identity = _digest([plan.identity, model.content, seed, number, plan.test])
+                yield Run(plan.folder / model.label / name, model.label, seed, number, str(data), identity)
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]

@@ -1,0 +1,164 @@
+"""What a comparison is asked for, checked before anything is written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any, Callable, NamedTuple
+
+from yolo_focal.comparison.launch import devices
+from yolo_focal.comparison.launch.devices import Places
+from yolo_focal.comparison.study import dataset as datasets
+from yolo_focal.comparison.study import halving, packaged_models, train_arguments
+from yolo_focal.comparison.study import models as found_models
+from yolo_focal.comparison.study.dataset import Dataset
+from yolo_focal.comparison.study.models import Model
+from yolo_focal.comparison.study.screened import Screening
+from yolo_focal.errors import ConfigError
+
+LANGUAGES = ("en", "zh")
+
+
+class Options(NamedTuple):
+    """What a comparison is asked for beside models, data and arguments of `yolo train`.
+
+    Attributes:
+        seeds: Number of seeds.
+        parallel: Number of runs side by side; None for one on each named GPU, or one.
+        folds: Number of folds of a cross-validation; 0 for none.
+        split: "test" or "val", the images that the verdict is about; None for test images where there are any.
+        margin: A difference that does not matter, as a share of 1; None for none.
+        all_pairs: Compare every model with every other, and not only with the first.
+        snapshot_every: Epochs from one snapshot of a run to the next.
+        lang: Language of the report, "en" or "zh".
+        per_device: Number of runs side by side on each named GPU.
+        gpus_per_run: Number of GPUs that a run's batches are shared among.
+        budget: What all runs together may take, such as "12h"; None for no limit.
+        seed: The first of the seeds; the others follow it.
+    """
+
+    seeds: int = 5
+    parallel: int | None = None
+    folds: int = 0
+    split: str | None = None
+    margin: float | None = None
+    all_pairs: bool = False
+    snapshot_every: int = 1
+    lang: str = "en"
+    per_device: int = 1
+    gpus_per_run: int = 1
+    budget: str | None = None
+    seed: int = 0
+
+    @property
+    def runs_of_seed(self) -> int:
+        """Number of runs of each model with a seed: one for each fold, or one."""
+        return max(self.folds, 1)
+
+
+class Request(NamedTuple):
+    """What was asked for, checked.
+
+    Attributes:
+        models: The models.
+        dataset: The data.
+        options: What is asked for beside them.
+        given: The arguments of `yolo train` that the user has given.
+        arguments: Every argument of `yolo train` that a run is given.
+        test: Whether the verdict is about the test images.
+        places: The places that there are for runs.
+        screening: How the models were chosen; None without a budget.
+    """
+
+    models: list[Model]
+    dataset: Dataset
+    options: Options
+    given: dict[str, Any]
+    arguments: dict[str, Any]
+    test: bool
+    places: Places
+    screening: Screening | None = None
+
+
+def check(
+    data: str,
+    models: Sequence[str],
+    options: Options,
+    arguments: dict[str, Any],
+    find_places: Callable[[Any, int | None, int, int], Places] = devices.on_this_machine,
+) -> Request:
+    """Check what is asked for; nothing is written but what Ultralytics downloads.
+
+    Args:
+        data: The data set.
+        models: Model YAMLs or checkpoints.
+        options: What is asked for beside them.
+        arguments: The arguments of `yolo train` that the user has given.
+        find_places: Returns the places for runs, given `device`, `parallel`, `per_device` and `gpus_per_run`.
+
+    Raises:
+        ConfigError: Something that cannot work.
+    """
+    models = packaged_models.expand(models)
+    _check_options(models, options, arguments)
+    places = find_places(arguments.get("device"), options.parallel, options.per_device, options.gpus_per_run)
+    every = train_arguments.check(arguments)
+    if every["rect"] and options.gpus_per_run > 1:
+        raise ConfigError("rect=True and gpus_per_run=: write one of them; processes that share batches shuffle them")
+    if every["batch"] % options.gpus_per_run:
+        raise ConfigError(
+            f"batch={every['batch']}: gpus_per_run={options.gpus_per_run} GPUs share each batch; write a multiple of it"
+        )
+    found = found_models.find(models)
+    for model in found:
+        if model.task != found[0].task:
+            raise ConfigError(
+                f"models=: {found[0].label} is for {found[0].task}, {model.label} for {model.task}; compare models of "
+                "one task"
+            )
+    every["pretrained"] = found_models.weights(arguments.get("pretrained", True))
+    if isinstance(every["freeze"], int):
+        found = found_models.with_same_layers_frozen(found, every["freeze"], every["pretrained"])
+    dataset = datasets.read(str(data), found[0].task)
+    return Request(found, dataset, options, arguments, every, _is_about_test(dataset, options), places)
+
+
+def _check_options(models: Sequence[str], options: Options, arguments: dict[str, Any]) -> None:
+    if len(models) < 2:
+        raise ConfigError(
+            f"models={','.join(map(str, models))}: write two or more, such as models=yolov8n.yaml,yolov8n-focal.yaml"
+        )
+    from_one = ("seeds", "parallel", "snapshot_every", "per_device", "gpus_per_run")
+    for name, least in {**dict.fromkeys(from_one, 1), "folds": 0, "seed": 0}.items():
+        value = getattr(options, name)
+        if value is None and name == "parallel":
+            continue
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ConfigError(f"{name}={value}: write an integer of at least {least}, such as {name}=5")
+    if options.gpus_per_run > 1 and os.name != "posix":
+        raise ConfigError(f"gpus_per_run={options.gpus_per_run}: it needs Linux; leave it out")
+    if options.per_device > 1 and options.gpus_per_run > 1:
+        raise ConfigError("per_device= and gpus_per_run=: write one of them; a run of several GPUs has them for itself")
+    if options.split not in {None, "val", "test"}:
+        raise ConfigError(f"split={options.split}: write split=test or split=val")
+    if options.lang not in LANGUAGES:
+        raise ConfigError(f"lang={options.lang}: write {' or '.join(f'lang={lang}' for lang in LANGUAGES)}")
+    margin = options.margin
+    if margin is not None and (isinstance(margin, bool) or not isinstance(margin, float) or not 0 < margin < 1):
+        raise ConfigError(f"margin={margin}: write a difference that does not matter, such as margin=0.005")
+    if options.folds and arguments.get("time"):
+        raise ConfigError("folds= and time=: write one of them")
+    if options.budget is not None:
+        halving.parse(options.budget)
+        if arguments.get("time"):
+            raise ConfigError("budget= and time=: write one of them")
+
+
+def _is_about_test(dataset: Dataset, options: Options) -> bool:
+    if options.folds:
+        if options.split == "test":
+            raise ConfigError("split=test: a cross-validation is scored on the fold that was left out; leave one out")
+        return False
+    if options.split == "test" and "test" not in dataset.splits:
+        raise ConfigError(f"split=test: {dataset.name} has no test images; add test: to it, or leave split= out")
+    return "test" in dataset.splits and options.split != "val"

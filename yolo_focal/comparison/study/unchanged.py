@@ -1,0 +1,82 @@
+"""What a comparison was begun with, and may not go on without."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from yolo_focal.comparison.store.run_folder import SCHEMA
+from yolo_focal.comparison.study.request import Request
+from yolo_focal.errors import ConfigError
+
+PLAN = "plan.json"
+
+
+def check_same(known: Any, facts: dict[str, Any], request: Request, folder: Path) -> None:
+    """Refuse what a comparison was not begun with; more seeds may be added.
+
+    Args:
+        known: What its file of the plan holds.
+        facts: All that changes results, as it is now.
+        request: What is asked for now.
+        folder: Its folder.
+
+    Raises:
+        ConfigError: Something has changed.
+    """
+    if not isinstance(known, dict) or known.get("schema") != SCHEMA:
+        raise ConfigError(
+            f"{folder / PLAN}: it is not what this release of compare writes; write name= with another name"
+        )
+    changes = list(_changes(known["facts"], facts))
+    workers = (known["numbers"]["workers"], request.given.get("workers"))
+    if workers[1] not in {None, workers[0]}:
+        changes.append(("workers", *workers))
+    refuse_changes(folder, changes)
+    most, seeds = max(known["looks"]), request.options.seeds
+    if seeds < most:
+        raise ConfigError(f"{folder} was begun with seeds={most}, and now it is {seeds}: write {most} or more")
+
+
+def refuse_changes(folder: Path, changes: Iterable[tuple[str, Any, Any]]) -> None:
+    """Refuse the first thing that a comparison was not begun with.
+
+    Args:
+        folder: The comparison's folder.
+        changes: What has changed, and its values then and now.
+
+    Raises:
+        ConfigError: Something has changed.
+    """
+    for what, before, after in changes:
+        raise ConfigError(
+            f"{folder} was begun with {what}={before}, and now it is {after}: write name= with another name than "
+            f"{folder.name}, or what it was begun with"
+        )
+
+
+def _changes(known: dict[str, Any], now: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    names = [",".join(model["name"] for model in facts["models"]) for facts in (known, now)]
+    if names[0] != names[1]:
+        yield "models", names[0], names[1]
+    for before, after in zip(known["models"], now["models"]):
+        if before != after:
+            yield f"models: {before['name']}", "the file and modules as they were", "others of that name"
+    if known["data"] != now["data"]:
+        yield "data", "its images and labels as they were", "others"
+    for key in sorted({*known["arguments"], *now["arguments"]}):
+        before, after = (facts["arguments"].get(key) for facts in (known, now))
+        if before != after:
+            yield key, before, after
+    if known["pretrained"] != now["pretrained"]:
+        yield "pretrained", "the file as it was", "another one"
+    if known["folds"] != now["folds"]:
+        yield "folds", known["folds"], now["folds"]
+    for key, default in (("gpus_per_run", 1), ("seed", 0)):
+        before, after = (facts.get(key, default) for facts in (known, now))
+        if before != after:
+            yield key, before, after
+    for package, before in known["versions"].items():
+        if before != now["versions"].get(package):
+            yield package, before, now["versions"].get(package)

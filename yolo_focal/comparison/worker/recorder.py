@@ -1,0 +1,205 @@
+"""Records what a validation finds on each image: what the mean average precision of any choice of images is made of."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import distributed
+from torch.utils.data.distributed import DistributedSampler
+from ultralytics.utils import ops
+
+from yolo_focal.comparison.store.validations import Validation
+
+# What marks a detection as correct: at each IoU threshold, of boxes, masks or keypoints.
+_CORRECT = {"detect": "tp", "obb": "tp", "segment": "tp_m", "pose": "tp_p"}
+_IMAGE, _FLOAT = np.int32, np.float32
+
+
+class Recorder:
+    """Collects the validations of a model through Ultralytics' callbacks.
+
+    Args:
+        keep: Called with each validation when it ends, and with Ultralytics' validator.
+    """
+
+    def __init__(self, keep: Callable[[Validation, Any], None]) -> None:
+        self._keep = keep
+        self._parts: list[dict[str, Any]] = []  # one for each image
+        self._wrapped: set[int] = set()
+
+    def attach(self, model: Any) -> None:
+        """Add the callbacks to Ultralytics' `YOLO`, before it trains or validates."""
+        model.add_callback("on_val_start", self._on_val_start)
+        model.add_callback("on_val_end", self._on_val_end)
+
+    def _on_val_start(self, validator: Any) -> None:
+        self._parts = []
+        if id(validator) in self._wrapped:  # the trainer validates with one and the same each epoch
+            return
+        self._wrapped.add(id(validator))
+        if distributed.is_available() and distributed.is_initialized() and hasattr(validator, "gather_stats"):
+            self._gather_parts_before_statistics(validator)
+        update = validator.update_metrics
+
+        def update_and_record(preds: Any, batch: dict[str, Any]) -> None:
+            if validator.args.task == "classify":
+                update(preds, batch)
+                self._parts += _guesses(preds, batch)
+                return
+            of_images = preds[0] if isinstance(preds, tuple) else preds  # masks come beside them in older releases
+            copies = [_boxes_of(pred) for pred in of_images]
+            before = len(_statistics(validator).get("conf", ()))
+            update(preds, batch)
+            self._parts += _detections(validator, before, copies, batch)
+
+        validator.update_metrics = update_and_record
+
+    def _gather_parts_before_statistics(self, validator: Any) -> None:
+        """Give the first of several processes, each of which validates some of the images, what all have recorded.
+
+        In releases without `gather_stats` the first validates all images.
+        """
+        gather_statistics = validator.gather_stats
+
+        def gather() -> None:
+            first = distributed.get_rank() == 0
+            gathered: list[Any] = [None] * distributed.get_world_size() if first else []
+            distributed.gather_object(self._parts, gathered or None)
+            sampler = getattr(validator.dataloader, "sampler", None)
+            if first and isinstance(sampler, DistributedSampler):  # it repeats images, so that all have as many
+                for parts in gathered[len(gathered) - (sampler.total_size - len(validator.dataloader.dataset)) :]:
+                    parts.pop()
+            self._parts = [part for parts in gathered for part in parts]
+            gather_statistics()
+
+        validator.gather_stats = gather
+
+    def _on_val_end(self, validator: Any) -> None:
+        if self._parts:
+            self._keep(_join(self._parts), validator)
+        self._parts = []
+
+
+def _statistics(validator: Any) -> dict[str, Any]:
+    """Return the lists, one entry an image, that Ultralytics computes its metrics from; {} in releases without them."""
+    statistics = getattr(getattr(validator, "metrics", None), "stats", None) or validator.stats
+    return statistics if isinstance(statistics, dict) else {}
+
+
+def _boxes_of(pred: Any) -> npt.NDArray[np.float32]:
+    """Return a prediction's boxes before Ultralytics changes them in place."""
+    boxes = pred["bboxes"] if isinstance(pred, dict) else pred
+    found: npt.NDArray[np.float32] = _array(boxes[:, :4], _FLOAT)
+    return found
+
+
+def _detections(validator: Any, before: int, predicted: Sequence[Any], batch: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what Ultralytics has added to its statistics for each image of a batch; [] if that cannot be told."""
+    statistics = _statistics(validator)
+    added = len(statistics.get("conf", ())) - before
+    labelled = set(batch["batch_idx"].int().tolist())
+    # Older releases add nothing for an image without detections and labels.
+    counted = [added == len(predicted) or len(boxes) > 0 or index in labelled for index, boxes in enumerate(predicted)]
+    if added != sum(counted):  # a release without such lists
+        return []
+    parts, row = [], before
+    upright = validator.args.task != "obb"
+    for index, boxes in enumerate(predicted):
+        if not counted[index]:
+            parts.append(_nothing(batch["im_file"][index], validator.niou))
+            continue
+        confidence = _array(statistics["conf"][row], _FLOAT)
+        targets = _array(statistics["target_cls"][row], _IMAGE).reshape(-1)
+        parts.append(
+            {
+                "image": batch["im_file"][index],
+                "confidence": confidence,
+                "cls": _array(statistics["pred_cls"][row], _IMAGE),
+                "correct": _array(statistics[_CORRECT[validator.args.task]][row], bool),
+                "boxes": _in_pixels(boxes, batch, index) if upright else np.zeros((len(confidence), 4), _FLOAT),
+                "target_cls": targets,
+                "target_boxes": _target_boxes(batch, index) if upright else np.zeros((len(targets), 4), _FLOAT),
+            }
+        )
+        row += 1
+    return parts
+
+
+def _nothing(image: Any, thresholds: int) -> dict[str, Any]:
+    """Return the part of an image without detections and labels."""
+    none, boxes = np.zeros(0, _IMAGE), np.zeros((0, 4), _FLOAT)
+    found = {"image": image, "confidence": np.zeros(0, _FLOAT), "cls": none, "correct": np.zeros((0, thresholds), bool)}
+    return {**found, "boxes": boxes, "target_cls": none, "target_boxes": boxes}
+
+
+def _target_boxes(batch: dict[str, Any], index: int) -> npt.NDArray[np.float32]:
+    height, width = batch["img"].shape[2:]
+    boxes = batch["bboxes"][batch["batch_idx"] == index].cpu().float()
+    return _in_pixels(ops.xywh2xyxy(boxes) * torch.tensor([width, height, width, height]), batch, index)
+
+
+def _in_pixels(boxes: Any, batch: dict[str, Any], index: int) -> npt.NDArray[np.float32]:
+    """Scale boxes from the network's input to the original image."""
+    if not len(boxes):
+        return np.zeros((0, 4), _FLOAT)
+    shapes = tuple(batch["img"].shape[2:]), batch["ori_shape"][index]
+    scaled = ops.scale_boxes(
+        shapes[0], torch.as_tensor(boxes).float().clone(), shapes[1], ratio_pad=batch["ratio_pad"][index]
+    )
+    found: npt.NDArray[np.float32] = _array(scaled, _FLOAT)
+    return found
+
+
+def _guesses(preds: torch.Tensor, batch: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return each image's most probable class; classification batches do not name their images, their bytes do."""
+    confidence, guess = preds.float().max(1)
+    parts = []
+    for index, target in enumerate(batch["cls"].reshape(-1).tolist()):
+        pixels = np.ascontiguousarray(_array(batch["img"][index], np.float16))
+        parts.append(
+            {
+                "image": f"{zlib.crc32(pixels.tobytes()):08x}",
+                "confidence": _array(confidence[index : index + 1], _FLOAT),
+                "cls": _array(guess[index : index + 1], _IMAGE),
+                "correct": np.array([[int(guess[index]) == int(target)]]),
+                "boxes": np.zeros((1, 4), _FLOAT),
+                "target_cls": np.array([target], _IMAGE),
+                "target_boxes": np.zeros((1, 4), _FLOAT),
+            }
+        )
+    return parts
+
+
+def _join(parts: Sequence[dict[str, Any]]) -> Validation:
+    """Join the images' parts in the order of their names, which is the same for every model and seed."""
+    parts = sorted(parts, key=lambda part: str(part["image"]))
+    names = [Path(str(part["image"])).name for part in parts]
+
+    def together(key: str) -> Any:
+        return np.concatenate([part[key] for part in parts])
+
+    def owners(key: str) -> npt.NDArray[np.int32]:
+        return np.repeat(np.arange(len(parts), dtype=_IMAGE), [len(part[key]) for part in parts])
+
+    return Validation(
+        np.array(names),
+        owners("confidence"),
+        together("confidence"),
+        together("cls"),
+        together("correct"),
+        together("boxes"),
+        owners("target_cls"),
+        together("target_cls"),
+        together("target_boxes"),
+    )
+
+
+def _array(values: Any, dtype: Any) -> Any:
+    values = values.detach().cpu() if isinstance(values, torch.Tensor) else values
+    return np.asarray(values).astype(dtype)

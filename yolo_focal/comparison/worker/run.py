@@ -1,0 +1,126 @@
+"""Executes a run in a process of its own: `python -m yolo_focal.comparison.worker.run FOLDER`.
+
+The folder holds `task.json`, which says what to train. It gets a folder of the training, what the last validations have
+found on each image, and in the end `result.json`. The process ends when its standard input does: whoever started it is
+gone then.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ultralytics import YOLO
+
+from yolo_focal.comparison.launch import devices
+from yolo_focal.comparison.launch.process import end_with_the_parent
+from yolo_focal.comparison.stats import ap_by_size, average_precision
+from yolo_focal.comparison.stats.average_precision import Scorer
+from yolo_focal.comparison.store import validations
+from yolo_focal.comparison.store.files import write_json
+from yolo_focal.comparison.store.lock import locked
+from yolo_focal.comparison.store.results_csv import read_curve
+from yolo_focal.comparison.store.run_folder import (
+    RESULT,
+    SCHEMA,
+    TASK,
+    TEST,
+    Task,
+    read_task,
+    result_of,
+    training_folder,
+    validation_files,
+)
+from yolo_focal.comparison.worker import ddp, recorder, train
+from yolo_focal.errors import ConfigError
+from yolo_focal.files import sync_folder
+
+
+def main(folder: Path) -> None:
+    """Train, or go on with a training that was interrupted, and write the result."""
+    with locked(folder, wait=60):  # a run whose parent was killed needs a moment to notice it
+        task = read_task(folder)
+        if task is None:
+            raise ConfigError(f"{folder / TASK}: it is not what this release of compare writes")
+        if result_of(folder, task.identity) is None:
+            _run(folder, task)
+
+
+def _run(folder: Path, task: Task) -> None:
+    snapshots = train.snapshots_of(folder, task)
+    if snapshots.latest() is None:
+        train.clear(folder)
+    gpus = len(devices.numbers(task.arguments["device"]))
+    trained = train.train(folder, task) if gpus < 2 else ddp.train(folder, gpus)
+    kind = trained.pop("task")
+    results = training_folder(folder)
+    curve = read_curve(results / "results.csv", task.metric)
+    result = {
+        "schema": SCHEMA,
+        "identity": task.identity,
+        **trained,
+        "sizes": _by_size(kind, *validation_files(folder)[-1:]),
+        "scores": _scores(folder, kind, task, trained, curve.values),
+        "recorded": _is_recorded(folder, task, trained),
+        "curve": curve.values,
+        "nan_epoch": curve.nan_epoch,
+    }
+    if task.test:
+        found = train.found(_validate_on_test(folder, results, task))
+        result["test"] = {**found, "sizes": _by_size(kind, folder / TEST)}
+        result["scores"]["test"] = result["test"]["metrics"].get(task.metric)
+        result["recorded"] = bool(validations.load_all([folder / TEST]))
+    sync_folder(results / "weights")
+    write_json(folder / RESULT, result)
+    snapshots.remove()
+
+
+def _validate_on_test(folder: Path, results: Path, task: Task) -> Any:
+    """Validate the best checkpoint on the test images, on the first of several GPUs."""
+    if torch.cuda.is_available():
+        torch.cuda.current_device()  # as before a training: of several GPUs' processes this one has not trained
+    best = YOLO(str(results / "weights" / "best.pt"))
+    recorder.Recorder(
+        lambda validation, validator: average_precision.keep(validation, validator, folder / TEST)
+    ).attach(best)
+    arguments = {key: task.arguments[key] for key in ("imgsz", "batch", "workers")}
+    device = task.arguments["device"]
+    first = next(iter(devices.numbers(device)), device)
+    own = {"project": str(folder.absolute()), "name": f"{results.name}-test", "exist_ok": True, "plots": False}
+    return best.val(data=task.data, split="test", device=first, **arguments, **own)
+
+
+def _by_size(task: str, *files: Path) -> dict[str, float]:
+    """Return the AP of small, medium and large objects of a recorded validation; {} where boxes are not upright."""
+    found = validations.load_all(files)
+    return ap_by_size.average_precisions(found[0]) if found and task in ap_by_size.TASKS else {}
+
+
+def _is_recorded(folder: Path, task: Task, trained: dict[str, Any]) -> bool:
+    """Return whether there are records of all of the last epochs."""
+    epochs: int = trained["work"]["epochs"]
+    return len(validations.load_all(validation_files(folder))) == min(task.last_epochs, epochs)
+
+
+def _scores(folder: Path, kind: str, task: Task, trained: dict[str, Any], curve: list[float]) -> dict[str, Any]:
+    """Return what a run may be compared by: its best epoch's score, its last one's, and the last ones' mean.
+
+    The last ones' are those of the records, which are more exact than the curve; where one is missing, the curve's.
+    """
+    last = curve[-task.last_epochs :]
+    if _is_recorded(folder, task, trained):
+        last = [Scorer(validation, kind).score() for validation in validations.load_all(validation_files(folder))]
+    return {
+        "best": trained["metrics"][task.metric],
+        "last": last[-1] if last else None,
+        "mean_of_last": float(np.mean(last)) if last else None,
+        "last_epochs": len(last),
+    }
+
+
+if __name__ == "__main__":
+    end_with_the_parent()
+    main(Path(sys.argv[1]))

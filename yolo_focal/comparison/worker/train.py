@@ -1,0 +1,127 @@
+"""Trains what a run's task says, in one process, or in several that share each batch, one for each GPU.
+
+The other processes of several are started by `data_parallel`. The first of them writes what an only one would write:
+the training's folder, what the last validations have found on each image, snapshots and times.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ultralytics import YOLO
+from ultralytics.utils import LOCAL_RANK, LOGGER, RANK
+
+from yolo_focal.comparison.stats import average_precision, starts
+from yolo_focal.comparison.store import validations
+from yolo_focal.comparison.store.run_folder import BEST, SNAPSHOTS, TIMES, Task, training_folder, validation_file
+from yolo_focal.comparison.worker import recorder
+from yolo_focal.comparison.worker.resume import Snapshots
+from yolo_focal.comparison.worker.timing import Measured, environment
+from yolo_focal.hook import alignment, layer_seed
+
+
+def snapshots_of(folder: Path, task: Task) -> Snapshots:
+    """Return the snapshots of a run."""
+    return Snapshots(folder / SNAPSHOTS, task.seed, task.snapshot_every)
+
+
+def clear(folder: Path) -> None:
+    """Remove what a training has left that there is no snapshot of."""
+    for remains in (training_folder(folder), folder / "validations", folder / TIMES):
+        shutil.rmtree(remains) if remains.is_dir() else remains.unlink(missing_ok=True)
+
+
+def train(folder: Path, task: Task) -> dict[str, Any]:
+    """Train, or go on with the last snapshot.
+
+    Args:
+        folder: The run's folder.
+        task: What to train.
+
+    Returns:
+        What a result says of the training itself, as JSON has it; {} in all processes of several but the first.
+    """
+    if torch.cuda.is_available():
+        torch.cuda.set_device(max(LOCAL_RANK, 0))
+        torch.cuda.current_device()  # from now on CUDA_VISIBLE_DEVICES is not read again, which old releases change
+    layer_seed.seed_layers(task.seed)
+    alignment.look_in_every_model()
+    model = YOLO(task.model)
+    model.add_callback("on_train_start", lambda _: torch.set_num_threads(task.threads))  # Ultralytics sets its own
+    if task.snapshot_every:
+        snapshots_of(folder, task).attach(model)
+    measured = Measured(folder / TIMES)
+    measured.attach(model)
+
+    def keep(validation: validations.Validation, validator: Any) -> None:
+        if not validator.training:
+            average_precision.keep(validation, validator, folder / BEST)
+            return
+        epoch = model.trainer.epoch
+        average_precision.keep(validation, validator, validation_file(folder, epoch))
+        validation_file(folder, epoch - task.last_epochs).unlink(missing_ok=True)
+
+    recorder.Recorder(keep).attach(model)
+    origins: dict[str, list[int]] = {}
+    model.add_callback("on_train_start", lambda trainer: origins.update(starts.of(trainer.model)))
+    transferred = _Transferred()
+    LOGGER.addHandler(transferred)
+    own = {"project": str(folder.absolute()), "name": training_folder(folder).name, "exist_ok": True}
+    metrics = model.train(data=task.data, seed=task.seed, **own, **task.arguments)
+    LOGGER.removeHandler(transferred)
+    if RANK > 0:
+        return {}
+    return {
+        "task": model.task,
+        **found(metrics),
+        **measured.totals(),
+        "work": {
+            **_work(model.trainer),
+            "transferred": transferred.counts,
+            "layers": origins,
+            "order": measured.order(),
+        },
+        "environment": environment(model.trainer.device),
+    }
+
+
+def found(metrics: Any) -> dict[str, Any]:
+    """Return the metrics of a validation, those of each class that has labels, and the names of all classes."""
+    of_task = next((getattr(metrics, name) for name in ("seg", "pose", "box") if hasattr(metrics, name)), None)
+    classes = {}
+    if of_task is not None:
+        classes = {metrics.names[int(index)]: float(ap) for index, ap in zip(of_task.ap_class_index, of_task.ap)}
+    return {
+        "metrics": {name: float(value) for name, value in metrics.results_dict.items()},
+        "classes": classes,
+        "names": list(metrics.names.values()) if isinstance(getattr(metrics, "names", None), dict) else [],
+    }
+
+
+def _work(trainer: Any) -> dict[str, Any]:
+    """Return what the trainer has really done, which need not be what it was told."""
+    return {
+        "batch": int(trainer.batch_size),
+        "imgsz": int(np.max(trainer.args.imgsz)),
+        "epochs": int(trainer.epoch) + 1,
+        "images": len(trainer.train_loader.dataset),
+    }
+
+
+class _Transferred(logging.Handler):
+    """Reads how many tensors the model has taken over from its log line "Transferred 343/351 items"."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: list[int] | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        line = re.search(r"Transferred (\d+)/(\d+) items", record.getMessage())
+        if line:
+            self.counts = [int(line[1]), int(line[2])]
