@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import random
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from yolo_focal.comparison.launch import local
 from yolo_focal.comparison.launch.devices import Slot, numbers, on_this_machine, slots
 from yolo_focal.comparison.launch.process import Job, process_environment
 from yolo_focal.comparison.launch.queue import Schedule
-from yolo_focal.comparison.store.run_folder import Task
+from yolo_focal.comparison.store.run_folder import RunSpec
 
 
 def gpu(number: int, visible: str | None = None) -> Slot:
@@ -130,9 +131,21 @@ def test_the_gpu_that_times_are_taken_on() -> None:
     assert [numbers(device) for device in (None, "cpu", 0, "1,2", "cuda:3")] == [[], [], [0], [1, 2], [3]]
 
 
-def a_task(**other: Any) -> Task:
-    task = Task("m.yaml", "d.yaml", 0, {"epochs": 3, "device": "0,1"}, 3, 3, False, 1, "metrics/x", "", "0")
-    return task._replace(**other)
+def a_task(**other: Any) -> RunSpec:
+    task = RunSpec(
+        model="m.yaml",
+        data="d.yaml",
+        seed=0,
+        arguments={"epochs": 3, "device": "0,1"},
+        threads=3,
+        last_epochs=3,
+        test=False,
+        snapshot_every=1,
+        metric="metrics/x",
+        place="",
+        identity="0",
+    )
+    return replace(task, **other)
 
 
 def test_a_process_sees_its_own_gpu_and_waits_passively() -> None:

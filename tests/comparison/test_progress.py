@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +13,32 @@ import pytest
 from support import COMMAND, run
 
 from yolo_focal.comparison.store.lock import locked
-from yolo_focal.comparison.store.progress import Progress, in_words, read_progress, seconds_left, summary, table
-from yolo_focal.comparison.store.run_folder import SCHEMA, Task, training_folder
+from yolo_focal.comparison.store.progress import RunProgress, in_words, read_progress, seconds_left, summary, table
+from yolo_focal.comparison.store.run_folder import SCHEMA, RunSpec, training_folder
 from yolo_focal.comparison.store.times import Times
 
 METRIC = "metrics/mAP50-95(B)"
 
 
-def a_task(identity: str = "0", place: str = "cpu") -> Task:
-    return Task("m.yaml", "d.yaml", 0, {"epochs": 10, "device": "cpu"}, 1, 3, False, 1, METRIC, place, identity)
+def a_task(identity: str = "0", place: str = "cpu") -> RunSpec:
+    return RunSpec(
+        model="m.yaml",
+        data="d.yaml",
+        seed=0,
+        arguments={"epochs": 10, "device": "cpu"},
+        threads=1,
+        last_epochs=3,
+        test=False,
+        snapshot_every=1,
+        metric=METRIC,
+        place=place,
+        identity=identity,
+    )
 
 
-def progress(model: str, state: str, seconds: float | None, epochs: int = 1) -> Progress:
+def progress(model: str, state: str, seconds: float | None, epochs: int = 1) -> RunProgress:
     times = Times(5.0, {} if seconds is None else {str(number): [seconds, seconds, 0] for number in range(epochs)})
-    return Progress(model, "seed0", a_task(), state, 0 if seconds is None else epochs, 0.5, times)
+    return RunProgress(model, "seed0", a_task(), state, 0 if seconds is None else epochs, 0.5, times)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +54,7 @@ def progress(model: str, state: str, seconds: float | None, epochs: int = 1) -> 
         ([progress("a", "finished", 2.0, 4), progress("a", "waiting", None)], 1, 5 + 10 * 2.0),  # it stopped early
     ],
 )
-def test_the_time_left(runs: list[Progress], places: int, seconds: float | None) -> None:
+def test_the_time_left(runs: list[RunProgress], places: int, seconds: float | None) -> None:
     assert seconds_left(runs, places) == seconds
 
 
@@ -56,7 +69,7 @@ def test_a_time_in_words(seconds: float, said: str) -> None:
 def write(folder: Path, epochs: int = 0, **result: Any) -> Path:
     """Write what a run leaves."""
     folder.mkdir(parents=True)
-    (folder / "task.json").write_text(json.dumps(a_task()._asdict()))
+    (folder / "task.json").write_text(json.dumps(asdict(a_task())))
     if epochs:
         (folder / "log.txt").touch()
         times = Times(5.0, {str(epoch): [2.0, 1.0, 0] for epoch in range(epochs)})

@@ -21,7 +21,7 @@ from yolo_focal.comparison.stats import ap_by_size, average_precision, bootstrap
 from yolo_focal.comparison.stats.average_precision import Scorer
 from yolo_focal.comparison.stats.bootstrap import Resampled, over_images, resample
 from yolo_focal.comparison.store import validations
-from yolo_focal.comparison.store.run_folder import METRICS, Task, validation_file
+from yolo_focal.comparison.store.run_folder import METRICS, RunSpec, validation_file
 from yolo_focal.comparison.store.validations import Validation
 from yolo_focal.comparison.worker import run
 from yolo_focal.comparison.worker.recorder import Recorder
@@ -275,7 +275,19 @@ def test_the_last_epochs_score_is_that_of_all_records_or_of_the_curve(
     for epoch in kept:
         found = nothing_found._replace(correct=np.zeros_like(nothing_found.correct))
         validations.save(found, validation_file(tmp_path, epoch))
-    task = Task("m", "d", 0, {}, 1, 3, False, 0, METRICS["detect"], "", "0")
+    task = RunSpec(
+        model="m",
+        data="d",
+        seed=0,
+        arguments={},
+        threads=1,
+        last_epochs=3,
+        test=False,
+        snapshot_every=0,
+        metric=METRICS["detect"],
+        place="",
+        identity="0",
+    )
     trained = {"metrics": {METRICS["detect"]: 0.6}, "work": {"epochs": 5}}
     scores = run._scores(tmp_path, "detect", task, trained, [0.1, 0.2, 0.3, 0.4, 0.5])
     assert (run._is_recorded(tmp_path, task, trained), scores["last_epochs"]) == (recorded, 3)

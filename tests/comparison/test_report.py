@@ -7,6 +7,7 @@ import math
 import re
 import string
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ from yolo_focal.comparison.study.dataset import Dataset, Split
 from yolo_focal.comparison.study.models import Model
 from yolo_focal.comparison.study.plan import Plan, Run
 from yolo_focal.comparison.study.request import LANGUAGES, Options
-from yolo_focal.comparison.study.results import Outcome, table
+from yolo_focal.comparison.study.results import RunResult, table
 from yolo_focal.comparison.study.screened import Rung, Screening
 
 PHRASES = Path(report.__file__).with_name("phrases")
@@ -47,21 +48,21 @@ def plan(folder: Path, labels: str = "ab", **options: Any) -> Plan:
     dataset = Dataset("d.yaml", "detect", ["cat", "dog"], splits, {})
     options = {"seeds": 5, **options}
     return Plan(
-        folder,
-        [Model(label, f"{label}.yaml", f"{label}.yaml", "detect", "0", 3_000_000) for label in labels],
-        dataset,
-        Options(**options),
-        {"epochs": 50},
-        {"epochs": 50, "device": None},
-        {"workers": 2, "threads": 1, "last_epochs": 5},
-        [options["seeds"]],
-        False,
-        [Slot("cpu", None, "cpu")],
-        "0",
+        folder=folder,
+        models=[Model(label, f"{label}.yaml", f"{label}.yaml", "detect", "0", 3_000_000) for label in labels],
+        dataset=dataset,
+        options=Options(**options),
+        given={"epochs": 50},
+        arguments={"epochs": 50, "device": None},
+        numbers={"workers": 2, "threads": 1, "last_epochs": 5},
+        looks=[options["seeds"]],
+        test=False,
+        slots=[Slot("cpu", None, "cpu")],
+        identity="0",
     )
 
 
-def outcome(folder: Path, label: str, seed: int, score: float, **other: Any) -> Outcome:
+def outcome(folder: Path, label: str, seed: int, score: float, **other: Any) -> RunResult:
     """Return a run that has finished, with what it has done on top."""
     result = {
         "metrics": {METRIC: score + 0.01},
@@ -95,10 +96,10 @@ def outcome(folder: Path, label: str, seed: int, score: float, **other: Any) -> 
     }
     result["work"] = {**work, **other.pop("work", {})}
     run = Run(folder / label / f"seed{seed}", label, seed, None, "d.yaml", "0")
-    return Outcome(run, {**result, **other}, "", Curve([score / 2, score], None))
+    return RunResult(run, {**result, **other}, "", Curve([score / 2, score], None))
 
 
-def outcomes(folder: Path, apart: float = 0.1, seeds: int = 5, labels: str = "ab") -> list[Outcome]:
+def outcomes(folder: Path, apart: float = 0.1, seeds: int = 5, labels: str = "ab") -> list[RunResult]:
     rng = np.random.default_rng(0)
     return [
         outcome(folder, label, seed, 0.5 + apart * index + float(rng.normal(0, 0.01)))
@@ -196,7 +197,7 @@ def test_without_a_seed_that_both_finished_nothing_is_said(tmp_path: Path) -> No
     )
 
 
-def warnings_of(found: list[Outcome], folder: Path, **options: Any) -> list[str]:
+def warnings_of(found: list[RunResult], folder: Path, **options: Any) -> list[str]:
     its_plan = options.pop("plan", None) or plan(folder, **options)
     return verdicts.warnings(analyse(its_plan, found), found)
 
@@ -239,7 +240,7 @@ def test_labels_that_are_missing_are_named(
 ) -> None:
     its_plan = plan(tmp_path)
     splits = {**its_plan.dataset.splits, "val": Split(["1.jpg"], ["1.txt"], boxes)}
-    its_plan = its_plan._replace(dataset=its_plan.dataset._replace(names=names, splits=splits))
+    its_plan = replace(its_plan, dataset=its_plan.dataset._replace(names=names, splits=splits))
     assert warnings_of(outcomes(tmp_path), tmp_path, plan=its_plan) == said
 
 
@@ -266,8 +267,8 @@ def test_classes_that_are_left_out_of_the_training_are_named(
     train = Split([f"{index}.jpg" for index in range(4)], [str(label) for label in labels], {0: 2, 1: 2})
     its_plan = plan(tmp_path)
     splits = {**its_plan.dataset.splits, "train": train}
-    its_plan = its_plan._replace(
-        dataset=its_plan.dataset._replace(splits=splits), arguments={**its_plan.arguments, **given}
+    its_plan = replace(
+        its_plan, dataset=its_plan.dataset._replace(splits=splits), arguments={**its_plan.arguments, **given}
     )
     said = (
         f"The {count} training images have no labels of dog: no model can learn these classes, and fraction= takes the "
@@ -309,7 +310,7 @@ def test_a_machine_that_others_used_is_noted(tmp_path: Path) -> None:
 
 
 def test_looks_and_many_models_are_said(tmp_path: Path) -> None:
-    its_plan = plan(tmp_path, "abc")._replace(looks=[3, 5])
+    its_plan = replace(plan(tmp_path, "abc"), looks=[3, 5])
     assert warnings_of(outcomes(tmp_path, labels="abc"), tmp_path, plan=its_plan) == [
         "2 comparisons are made; the intervals are widened so that with 95% confidence none of them leaves out zero by "
         "chance (Holm).",
@@ -317,7 +318,7 @@ def test_looks_and_many_models_are_said(tmp_path: Path) -> None:
     ]
 
 
-def two_seeds(folder: Path) -> Iterator[Outcome]:
+def two_seeds(folder: Path) -> Iterator[RunResult]:
     """Yield runs whose differences are as far apart as -0.2 and +0.5."""
     for seed, scores in enumerate([(0.5, 0.3), (0.1, 0.6)]):
         for label, score in zip("ab", scores):
@@ -394,7 +395,7 @@ def test_a_scale_that_was_assumed_beside_one_that_was_named_is_said_in_the_verdi
 ) -> None:
     its_plan = plan(tmp_path)
     models = [model._replace(assumed=scale) for model, scale in zip(its_plan.models, assumed)]
-    (verdict,) = verdicts.verdicts(analyse(its_plan._replace(models=models), outcomes(tmp_path)))
+    (verdict,) = verdicts.verdicts(analyse(replace(its_plan, models=models), outcomes(tmp_path)))
     assert verdict.endswith(f"more than seed noise.{said}")
 
 
@@ -420,7 +421,7 @@ def test_a_verdict_that_rests_on_the_curve_says_so(tmp_path: Path, monkeypatch: 
 def test_layers_that_are_frozen_for_each_model_are_named(tmp_path: Path) -> None:
     its_plan = plan(tmp_path)
     models = [its_plan.models[0], its_plan.models[1]._replace(freeze=[0, 1, 3])]
-    its_plan = its_plan._replace(models=models, arguments={**its_plan.arguments, "freeze": 3})
+    its_plan = replace(its_plan, models=models, arguments={**its_plan.arguments, "freeze": 3})
     assert warnings_of(outcomes(tmp_path), tmp_path, plan=its_plan) == [
         "freeze=3 means the same layers for all models, and leaves out those that start fresh: b freeze=[0,1,3]."
     ]
@@ -446,7 +447,7 @@ def test_what_the_plan_can_show(tmp_path: Path) -> None:
     )
     far_apart = verdicts.about_power(plan(tmp_path, seeds=2), [*two_seeds(tmp_path)])
     assert far_apart == "At the spread seen so far (0.4950), 2 seeds: no possible difference would show."
-    one = its_plan._replace(options=its_plan.options._replace(seeds=1))
+    one = replace(its_plan, options=its_plan.options._replace(seeds=1))
     assert (
         verdicts.about_power(one, [])
         == "One seed will show no difference, because it says nothing about noise; write seeds=5."
@@ -521,7 +522,7 @@ def test_models_that_a_budget_dropped_are_said_to_be_dropped(
 ) -> None:
     rungs = [Rung(6, {"a": 0.31, "b": 0.3, "c": 0.2, "d": None}, ["c", "d"]), Rung(12, {"a": 0.41, "b": 0.4}, [])]
     screening = Screening(["a.yaml", "b.yaml", "c.yaml", "d.yaml"], "12h", 1000, rungs)
-    its_plan = plan(tmp_path, budget="12h", **options)._replace(screening=screening, test=test)
+    its_plan = replace(plan(tmp_path, budget="12h", **options), screening=screening, test=test)
     said = verdicts.warnings(analyse(its_plan, []), [])
     assert said[: 2 + len(last)] == [
         "Dropped after 6 epochs with one seed, for a budget of 12h, and not beaten: c 0.2000, d - (against a 0.3100).",
@@ -530,7 +531,7 @@ def test_models_that_a_budget_dropped_are_said_to_be_dropped(
     ]
     assert "models=a.yaml,b.yaml,c.yaml,d.yaml" in report.command(its_plan)
     kept_all = screening._replace(rungs=rungs[1:])
-    assert verdicts.warnings(analyse(its_plan._replace(screening=kept_all), []), [])[:1] != said[:1]
+    assert verdicts.warnings(analyse(replace(its_plan, screening=kept_all), []), [])[:1] != said[:1]
 
 
 @pytest.mark.parametrize("lang", ["en", "zh"])
@@ -569,7 +570,7 @@ def test_the_report_is_whole_without_a_network(lang: str, tmp_path: Path) -> Non
 
 
 def test_fresh_seeds_are_named_by_their_numbers(tmp_path: Path) -> None:
-    its_plan = plan(tmp_path, seed=3)._replace(looks=[2, 5])
+    its_plan = replace(plan(tmp_path, seed=3), looks=[2, 5])
     found = [o._replace(run=o.run._replace(seed=o.run.seed + 3)) for o in outcomes(tmp_path)]
     report.write_report(analyse(its_plan, found), found, table(its_plan, found))
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
@@ -577,7 +578,7 @@ def test_fresh_seeds_are_named_by_their_numbers(tmp_path: Path) -> None:
     assert dict.fromkeys(re.findall(r"seed \d+", page)) == dict.fromkeys(f"seed {seed}" for seed in range(3, 8))
     summary = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))
     assert " seeds=5 " in summary["command"] and " seed=3 " in summary["command"]
-    from_zero = analyse(plan(tmp_path)._replace(looks=[2, 5]), outcomes(tmp_path))
+    from_zero = analyse(replace(plan(tmp_path), looks=[2, 5]), outcomes(tmp_path))
     assert analyse(its_plan, found).over_seeds == from_zero.over_seeds
 
 
@@ -605,7 +606,7 @@ def test_names_that_differ_in_signs_alone_get_files_of_their_own(tmp_path: Path)
     labels = ["a", "模 型", "模+型"]
     models = [model._replace(label=label) for model, label in zip(its_plan.models, labels)]
     found = [outcome(tmp_path, label, seed, 0.5 + 0.01 * seed) for seed in range(3) for label in labels]
-    report.write_report(analyse(its_plan._replace(models=models), found), found, table(its_plan, found))
+    report.write_report(analyse(replace(its_plan, models=models), found), found, table(its_plan, found))
     assert {path.name for path in tmp_path.glob("differences*")} == {
         "differences-1-模-型.png",
         "differences-2-模-型.png",

@@ -78,14 +78,26 @@ import json, sys
 from pathlib import Path
 from yolo_focal.comparison.study import train_arguments
 from yolo_focal.comparison.worker import train
-from yolo_focal.comparison.store.run_folder import METRICS, Task
+from yolo_focal.comparison.store.run_folder import METRICS, RunSpec
 given = {"epochs": 1, "imgsz": 32, "batch": 2, "plots": False, "workers": 0, "device": "cpu"}
 every = {**train_arguments.check(given), "pretrained": str(Path("weights.pt").absolute())}
 works = []
 for model in ("yolov8n-p6.yaml", "yolov8n-focal-p6.yaml"):
     folder = Path("runs", model).absolute()
     folder.mkdir(parents=True)
-    task = Task(model, "few.yaml", 0, every, 1, 1, False, 0, METRICS["detect"], "", "0")
+    task = RunSpec(
+        model=model,
+        data="few.yaml",
+        seed=0,
+        arguments=every,
+        threads=1,
+        last_epochs=1,
+        test=False,
+        snapshot_every=0,
+        metric=METRICS["detect"],
+        place="",
+        identity="0",
+    )
     works.append(train.train(folder, task)["work"])
 Path("works.json").write_text(json.dumps(works))
 """

@@ -131,6 +131,12 @@ class Refined(Detect):
         super().__init__(nc, ch=ch)
 
 
+class Copied(Detect):
+    """A head that was copied with the whole body of Ultralytics' own."""
+
+    legacy = False
+
+
 class Ignorant(Detect):
     """A head that does not take its maps' channels."""
 
@@ -170,6 +176,8 @@ def parameters(layers: nn.Module) -> int:
         ("yolo11.yaml", "n", "C3k2", PlainK2, {"like": C3k2}),
         ("yolo11.yaml", "n", "Detect", Refined, {}),
         ("yolov8.yaml", "n", "Detect", Refined, {}),
+        ("yolov8.yaml", "n", "Detect", Copied, {}),
+        ("yolo11.yaml", "n", "Detect", Copied, {"like": "Detect"}),
         ("yolo11-seg.yaml", "n", "Segment", Masks, {}),
         ("yolo11-seg.yaml", "n", "Segment", Derived, {}),
     ],
@@ -292,8 +300,8 @@ class Own(nn.Module):
 @pytest.mark.parametrize(
     ("numbers", "expected"),
     [
-        ([0.5, 0.25, 512], (0.25, 512, 3, "s", 0.5, 2, ())),
-        ([0.5, 0.25, 512, 4, "x"], (0.25, 512, 3, "s", 0.5, 2, (4, "x"))),
+        ([0.5, 0.25, 512], (0.25, 512, 3, "s", 0.5, 2, (), None)),
+        ([0.5, 0.25, 512, 4, "x"], (0.25, 512, 3, "s", 0.5, 2, (4, "x"), None)),
     ],
 )
 def test_a_rule_is_told_all_of_the_scale(numbers: list[Any], expected: tuple[Any, ...]) -> None:
@@ -309,6 +317,14 @@ def test_a_rule_is_told_all_of_the_scale(numbers: list[Any], expected: tuple[Any
     assert told == [expected]
     assert layers[1].given == (2, 7)
     assert [layers[index].conv.out_channels for index in (0, 2)] == [8, 8]
+
+
+def test_a_rule_scales_as_the_parser_does_whatever_the_number_of_classes() -> None:
+    yolo_focal.register(Own, channels=lambda _, args, scaling: (scaling.channels(args[0]), []))
+    for nc in (3, 80):
+        rows_of = [[-1, 1, "Conv", [80]], [-1, 1, "Own", [80]], [-1, 1, "Conv", [8]]]
+        layers, _ = build({"nc": nc, "scales": {"n": [1, 0.25, 1024]}, "backbone": rows_of, "head": []}, "n")
+        assert layers[0].conv.out_channels == layers[2].conv.in_channels == 24
 
 
 def test_a_file_of_a_fork_with_longer_scales_builds_without_a_registered_module() -> None:

@@ -184,6 +184,7 @@ TAKEN = "{folder}/code.py has the name of another module, {code}, which Python i
             "'my-blocks' is no name that Python can import: rename the file, to letters, digits and underscores",
         ),
         ("code", None, TAKEN),
+        ("package/__init__.py", None, "it is a package: name its folder, package"),
         (
             "my_blocks",
             "import nothing_at_all",
@@ -277,6 +278,14 @@ def test_a_refused_line_leaves_the_others_of_its_file(folder: Path) -> None:
         f'({second}: @yolo_focal.register(name="SPPF"))'
     ]
     assert out.splitlines()[-1] == "Last"
+    write(folder, [-1, 1, "FocalModulation", []])  # not the package's: the file has one of that name
+    out = python(SEES, folder, check=False, **{MODULES: "my_blocks"})
+    assert out.splitlines()[-1] == (
+        "yolo_focal.errors.ConfigError: tiny.yaml, row 2: FocalModulation is not the user's own, which could not be "
+        "registered: ConfigError: register FocalModulation: yolo_focal.focal.FocalModulation has that name already; "
+        "write name= with another, or override=True for the rows of your own YAML files "
+        f"({first}: @yolo_focal.register)"
+    )
 
 
 OVERRIDES = """

@@ -106,9 +106,8 @@ def check(case: tuple[str, int, list[Any], list[float] | None]) -> str:
     c2 = 3 if row[3][:1] == ["nc"] else row[3][0] if row[3] else None
     if kind == "same":
         channels.append(channels[row[0]])
-    else:  # a rule of one's own leaves the number of classes as it is, the parser does not
-        keeps = kind == "rule" and c2 == 3
-        channels.append(c2 if keeps else tasks.make_divisible(min(c2, most) * width, 8))
+    else:
+        channels.append(tasks.make_divisible(min(c2, most) * width, 8))
     outputs: list[torch.Tensor] = []
     x = torch.rand(1, 3, 4, 4)
     for layer in layers:

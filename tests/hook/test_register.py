@@ -200,7 +200,7 @@ RULE = "return the row's channels, an integer, and the constructor's arguments, 
             "-> 'None': too many positional arguments",
         ),
         (Scales, {"like": "Conv"}, [-1, 1, "Scales", [40, {"kk": 3}]], "unknown argument kk=3: write k"),
-        (factory, {}, [-1, 1, "factory", []], "it returned 24; return a torch.nn.Module"),
+        (factory, {"channels": "same"}, [-1, 1, "factory", []], "it returned 24; return a torch.nn.Module"),
         (
             Scales,
             {"like": "Conv"},
@@ -260,6 +260,12 @@ class Narrow(nn.Module):
             Keeps,
             {"channels": "same", "like": "Conv"},
             "register Keeps: like='Conv' and channels='same': write one of them",
+        ),
+        (
+            factory,
+            {},
+            "register factory: what a function is called with is not to be guessed; write channels= with a function, "
+            'or like= with the module of Ultralytics whose rows are read in the same way, such as like="Conv"',
         ),
         (Keeps, {"like": 3}, 'register Keeps: like=3: write a class or its name in rows, such as like="C2f"'),
         (

@@ -19,11 +19,11 @@ from yolo_focal.comparison.report.analysis import analyse
 from yolo_focal.comparison.report.report import write_costs, write_interim_report, write_report
 from yolo_focal.comparison.screening import screen
 from yolo_focal.comparison.store.lock import locked
-from yolo_focal.comparison.store.progress import FINISHED, Progress, in_words, read_progress, seconds_left, summary
-from yolo_focal.comparison.store.run_folder import Task, result_of
+from yolo_focal.comparison.store.progress import FINISHED, RunProgress, in_words, read_progress, seconds_left, summary
+from yolo_focal.comparison.store.run_folder import RunSpec, result_of
 from yolo_focal.comparison.study.plan import Plan, Run, begin
 from yolo_focal.comparison.study.request import Options, check
-from yolo_focal.comparison.study.results import read_outcomes, table
+from yolo_focal.comparison.study.results import read_results, table
 
 if TYPE_CHECKING:
     from yolo_focal.comparison.launch.ray_cluster import Cluster
@@ -53,9 +53,9 @@ def conduct(
         if options.budget is not None:
             request = screen(folder, request, functools.partial(_train, cluster=cluster, report=False))
         plan, runs = begin(folder, request)
-        LOGGER.info(verdicts.about_power(plan, read_outcomes(plan, runs)))
+        LOGGER.info(verdicts.about_power(plan, read_results(plan, runs)))
         _train(plan, runs, cluster, report=True)
-        outcomes = read_outcomes(plan, runs)
+        outcomes = read_results(plan, runs)
         frame = table(plan, outcomes)
         analysis = analyse(plan, outcomes)
         for line in write_report(analysis, outcomes, frame):
@@ -104,10 +104,10 @@ def _train(plan: Plan, runs: Sequence[Run], cluster: Cluster | None, report: boo
     observer.close()
 
 
-def _task(plan: Plan, run: Run) -> Task:
+def _task(plan: Plan, run: Run) -> RunSpec:
     model = next(model for model in plan.models if model.label == run.label)
     own = {} if model.freeze is None else {"freeze": model.freeze}
-    return Task(
+    return RunSpec(
         model=model.file,
         data=run.data,
         seed=run.seed,
@@ -159,7 +159,7 @@ class _Observer:
             LOGGER.info(f"{run.model}, {run.name}: {run.epochs} epochs in {in_words(seconds)}, {run.value:.4f}")
         LOGGER.info(summary(runs, len(self._plan.slots)))
         if self._report and len(self._finished) < len(self._runs):
-            outcomes = read_outcomes(self._plan, self._runs)
+            outcomes = read_results(self._plan, self._runs)
             write_interim_report(self._plan, outcomes, table(self._plan, outcomes), runs)
 
     def close(self) -> None:
@@ -167,13 +167,13 @@ class _Observer:
         self.look()
         self._bar.close()
 
-    def _read(self) -> list[Progress]:
+    def _read(self) -> list[RunProgress]:
         return [run for run in read_progress(self._plan.folder) if _key(run) in self._names]
 
-    def _epochs(self, runs: Sequence[Progress]) -> int:
+    def _epochs(self, runs: Sequence[RunProgress]) -> int:
         whole = int(self._plan.arguments["epochs"])  # a run that stopped early is done all the same
         return sum(whole if run.state == FINISHED else run.epochs for run in runs)
 
 
-def _key(run: Progress) -> tuple[str, str]:
+def _key(run: RunProgress) -> tuple[str, str]:
     return run.model, run.name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Callable
 
@@ -18,7 +19,7 @@ from yolo_focal.comparison.study import halving
 from yolo_focal.comparison.study.halving import Budget, Trial
 from yolo_focal.comparison.study.plan import Plan, Run, begin
 from yolo_focal.comparison.study.request import Request
-from yolo_focal.comparison.study.results import Outcome, read_outcomes, table
+from yolo_focal.comparison.study.results import RunResult, read_results, table
 from yolo_focal.comparison.study.screened import Rung, Screening
 from yolo_focal.comparison.study.unchanged import refuse_changes
 from yolo_focal.errors import ConfigError
@@ -49,7 +50,7 @@ def screen(folder: Path, request: Request, train: Callable[[Plan, list[Run]], No
     dropped = {label for rung in known.rungs for label in rung.dropped}
     kept = [model for model in request.models if model.label not in dropped]
     LOGGER.info(f"The budget of {budget.text} goes to {', '.join(model.label for model in kept)}")
-    return request._replace(models=kept, screening=known)
+    return replace(request, models=kept, screening=known)
 
 
 def _read(file: Path) -> Screening | None:
@@ -77,7 +78,7 @@ def _choose(folder: Path, request: Request, budget: Budget, train: Callable[[Pla
         short = folder / FOLDER / f"{folder.name}-{length}-epochs"
         plan, trained = begin(short, _short(request, labels, length), folder)
         train(plan, trained)
-        outcomes = read_outcomes(plan, trained)
+        outcomes = read_results(plan, trained)
         write(plan.folder / "results.csv", table(plan, outcomes).write_csv())
         trials = _trials(plan, outcomes, budget)
         left -= sum(trial.cost(1, length) for trial in trials.values())
@@ -102,10 +103,10 @@ def _short(request: Request, labels: Sequence[str], epochs: int) -> Request:
     options = request.options._replace(seeds=1, seed=_seed(request), folds=0)
     models = [model for model in request.models if model.label in labels]
     arguments = {**request.arguments, "epochs": epochs}
-    return request._replace(models=models, options=options, arguments=arguments, test=False)
+    return replace(request, models=models, options=options, arguments=arguments, test=False)
 
 
-def _trials(plan: Plan, outcomes: Sequence[Outcome], budget: Budget) -> dict[str, Trial]:
+def _trials(plan: Plan, outcomes: Sequence[RunResult], budget: Budget) -> dict[str, Trial]:
     """Return the trials of the models that could be trained and scored."""
     trials = {}
     for outcome in outcomes:

@@ -12,11 +12,13 @@ class Scaling(NamedTuple):
     Attributes:
         width: The scale's width multiple.
         max_channels: The scale's largest number of channels, before the width multiple is applied.
-        nc: The number of classes, which is not scaled; None if the YAML has none.
+        nc: The number of classes; None if the YAML has none.
         scale: The scale's letter; "" in a YAML without scales.
         depth: The scale's depth multiple.
         repeats: The row's repeats, with the depth multiple applied.
         rest: What the scale has behind its three numbers, as some forks' YAML files do.
+        unscaled: A number of channels that the installed Ultralytics leaves as it is: `nc` in releases that take any
+            row of so many channels for a classifier's; None in newer ones.
     """
 
     width: float
@@ -26,6 +28,7 @@ class Scaling(NamedTuple):
     depth: float = 1.0
     repeats: int = 1
     rest: tuple[Any, ...] = ()
+    unscaled: int | None = None
 
     def channels(self, c2: int) -> int:
         """Return a row's number of channels at this scale, computed as in Ultralytics.
@@ -34,9 +37,9 @@ class Scaling(NamedTuple):
             c2: The number of channels in the YAML.
 
         Returns:
-            The scaled number of channels, rounded up to a multiple of 8; `nc` is returned as it is.
+            The scaled number of channels, rounded up to a multiple of 8.
         """
-        return c2 if c2 == self.nc else math.ceil(min(c2, self.max_channels) * self.width / 8) * 8
+        return c2 if c2 == self.unscaled else math.ceil(min(c2, self.max_channels) * self.width / 8) * 8
 
 
 # (channels of the layer that the row reads, or a list of them; the row's arguments; the scaling)

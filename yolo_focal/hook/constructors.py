@@ -114,16 +114,13 @@ class LikeStock(_Constructor):
         return self._build(positional, {**added, **keywords})
 
     def take_over_legacy(self) -> None:
-        """Let the class see what the parser has just set on the stock head, which decides on the head's layers.
+        """Set on the class what the parser has just set on the stock head, which decides on the head's layers.
 
-        It sets `legacy` on the class whose row it reads. The class that is built finds the attribute on another one if
-        it inherits from another head.
+        The parser sets `legacy` on the class whose row it reads. That which is built may inherit from another head, or
+        have the line `legacy = False` of one that it was copied from.
         """
-        if not isinstance(self._cls, type) or "legacy" not in vars(self._stock):
-            return
-        owner = next((base for base in self._cls.__mro__ if "legacy" in vars(base)), None)
-        if owner is not None and owner.__module__.startswith("ultralytics."):
-            owner.legacy = vars(self._stock)["legacy"]  # type: ignore[attr-defined]
+        if isinstance(self._cls, type) and "legacy" in vars(self._stock):
+            self._cls.legacy = vars(self._stock)["legacy"]  # type: ignore[attr-defined]
 
     def _by_name(self, positional: Sequence[Any]) -> tuple[Sequence[Any], dict[str, Any]]:
         """Return positional arguments without those that a head gets by name, and these."""

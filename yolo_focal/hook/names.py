@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from yolo_focal import environment
-from yolo_focal.errors import UnknownModuleError
+from yolo_focal.errors import ConfigError, UnknownModuleError
 from yolo_focal.hook import configs, plugins, registry, stock
 
 
@@ -29,6 +29,9 @@ class Names(Mapping[str, Any]):
         self._of_package = configs.is_packaged(file)
 
     def __getitem__(self, name: str) -> Any:
+        refusal = registry.refusal_of(name)
+        if refusal is not None and not self._of_package:
+            raise ConfigError(f"{self._where}: {name} is not the user's own, which could not be registered: {refusal}")
         entry = registry.find(name, self._of_package)
         if entry is None and name not in self._ultralytics:
             raise UnknownModuleError(self._unknown(name))

@@ -47,11 +47,19 @@ _FREEZING = "yolo_focal.hook.freezing"
 
 
 class _Recoded(NamedTuple):
-    """A function whose `__code__` is exchanged."""
+    """A parser whose `__code__` is exchanged.
+
+    Attributes:
+        function: The parser.
+        original: Its own code.
+        patched: The code with the patch.
+        leaves_nc: Whether it scales no row that has as many channels as there are classes; newer ones no classifier's.
+    """
 
     function: Any
     original: CodeType
     patched: CodeType
+    leaves_nc: bool
 
 
 class _Replaced(NamedTuple):
@@ -164,7 +172,8 @@ def _with_branch(parse_model: Any) -> _Recoded:
     reasons = []
     for function in _wrapped(parse_model, set()):
         try:
-            return _Recoded(function, function.__code__, _compile(function))
+            leaves_nc = "c2 != nc" in inspect.getsource(function.__code__)
+            return _Recoded(function, function.__code__, _compile(function), leaves_nc)
         except (OSError, TypeError, SyntaxError, ValueError) as error:
             reasons.append(str(error))
     raise _unsupported(reasons[0] if reasons else f"parse_model is {parse_model!r}")
@@ -329,12 +338,13 @@ def _file(config: dict[str, Any]) -> str:
 def _scaling(config: dict[str, Any], repeats: int) -> Scaling:
     """Return a config's scaling as `parse_model` computes it; without a `scale` the first of `scales` applies."""
     scales, nc = config.get("scales"), config.get("nc")
+    unscaled = nc if _recoded is not None and _recoded.leaves_nc else None
     if not scales:
         depth, width = (config.get(f"{name}_multiple", 1.0) for name in ("depth", "width"))
-        return Scaling(width, float("inf"), nc, depth=depth, repeats=repeats)
+        return Scaling(width, float("inf"), nc, depth=depth, repeats=repeats, unscaled=unscaled)
     scale = config.get("scale") or next(iter(scales))
     depth, width, max_channels, *rest = scales[scale]
-    return Scaling(width, max_channels, nc, scale, depth, repeats, tuple(rest))
+    return Scaling(width, max_channels, nc, scale, depth, repeats, tuple(rest), unscaled)
 
 
 def _is_dispatch(node: ast.stmt) -> bool:

@@ -6,6 +6,7 @@ import importlib
 import keyword
 import logging
 import os
+import re
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -115,7 +116,7 @@ def _load_entry(entry: str, folders: Sequence[Path]) -> None:
         except BaseException as error:
             if not known:
                 children.forget_file(top)
-            if isinstance(error, ImportError) and location.is_file() and finder.imports_relatively(location):
+            if isinstance(error, ImportError) and re.search(r", line \d+: from \.", describe_error(error)):
                 raise _UnusableError(
                     f"{describe_error(error)}. It imports relatively, so it is imported as if it stood in "
                     "ultralytics/nn/modules: what is not there, paste into it, or import from a file beside it without "
@@ -166,6 +167,8 @@ def _resolve(entry: str, folders: Sequence[Path]) -> _Named:
     Raises:
         ConfigError: There is no such module, it cannot be imported by its name, or Python has another one of that name.
     """
+    if Path(entry).name == "__init__.py":
+        raise _UnusableError(f"it is a package: name its folder, {Path(entry).parent}")
     is_path = entry.endswith(".py") or any(separator in entry for separator in ("/", os.sep))
     name = Path(entry).name.removesuffix(".py") if is_path else entry
     for part in name.split("."):

@@ -101,6 +101,7 @@ def register(
         if refusals is None:
             raise
         refusals.append(describe_refusal(error))
+        registry.refuse(str(name or getattr(cls, "__name__", "")), refusals[-1])
     return cls
 
 
@@ -136,6 +137,11 @@ def _register(cls: Any, name: str | None, like: Any, channels: Any, override: bo
             "define it at the top of the file"
         )
     rule = same_channels if channels == "same" else channels
+    if not is_class and rule is None and like is None:
+        raise ConfigError(
+            f"{where}: what a function is called with is not to be guessed; write channels= with a function, or like= "
+            'with the module of Ultralytics whose rows are read in the same way, such as like="Conv"'
+        )
     if rule is not None and not callable(rule):
         raise ConfigError(
             f'{where}: channels={channels!r}: write a function or "same"; or like= with the module of Ultralytics '

@@ -63,6 +63,7 @@ _built_in = {
     "C2fSnake": Registered(C2fSnake, like="C2f"),
 }
 _modules = dict(_built_in)
+_refused: dict[str, str] = {}
 _lock = threading.Lock()
 
 
@@ -88,6 +89,16 @@ def find(name: str, of_package: bool = False) -> Registered | None:
         of_package: Whether the row is one of this package's own YAML files, whose FocalModulation is this package's.
     """
     return _built_in[name] if of_package and name == "FocalModulation" else _modules.get(name)
+
+
+def refuse(name: str, reason: str) -> None:
+    """Let rows of a name be refused, for which a module of the user's own could not be registered."""
+    _refused[name] = reason
+
+
+def refusal_of(name: str) -> str | None:
+    """Return why no module of the user's own is registered under a name that one was to be; None if there was none."""
+    return _refused.get(name)
 
 
 def registered() -> dict[str, Registered]:
@@ -125,6 +136,7 @@ def add(name: str, entry: Registered, where: str) -> None:
     with _lock:
         _check_name(name, entry, where)
         _modules[name] = entry
+        _refused.pop(name, None)
 
 
 def _check_name(name: str, entry: Registered, where: str) -> None:

@@ -7,12 +7,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import IO, Any, Callable, NamedTuple
 
 from yolo_focal.comparison.launch.devices import Slot
 from yolo_focal.comparison.store.files import write_json
-from yolo_focal.comparison.store.run_folder import TASK, Task
+from yolo_focal.comparison.store.run_folder import TASK, RunSpec
 
 Poll = Callable[[], None]
 
@@ -26,7 +27,7 @@ class Job(NamedTuple):
     """
 
     folder: Path
-    task: Task
+    task: RunSpec
 
     @property
     def model(self) -> str:
@@ -36,15 +37,15 @@ class Job(NamedTuple):
     def write(self) -> None:
         """Write the task to the run's folder."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_json(self.folder / TASK, self.task._asdict())
+        write_json(self.folder / TASK, asdict(self.task))
 
     def on(self, slot: Slot) -> Job:
         """Return the job with the device on which it is trained."""
         arguments = {**self.task.arguments, "device": slot.device}
-        return self._replace(task=self.task._replace(arguments=arguments, place=slot.name))
+        return self._replace(task=replace(self.task, arguments=arguments, place=slot.name))
 
 
-def process_environment(task: Task, slot: Slot) -> dict[str, str]:
+def process_environment(task: RunSpec, slot: Slot) -> dict[str, str]:
     """Return the environment variables that a run's process is given on top of its parent's."""
     threads = str(task.threads)
     # Threads that spin while they wait slow down whatever else uses the machine, and themselves.

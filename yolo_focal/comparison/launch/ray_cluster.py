@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +148,7 @@ class Cluster:
 
 def _trial(job: Job) -> Trial:
     data = str(Path(job.task.data).absolute()) if Path(job.task.data).exists() else job.task.data
-    return Trial(job.model, job.folder.name, job.task._replace(data=data))
+    return Trial(job.model, job.folder.name, replace(job.task, data=data))
 
 
 def _files(jobs: Sequence[Job]) -> dict[str, bytes]:

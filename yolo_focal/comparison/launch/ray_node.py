@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ from yolo_focal.comparison.launch.devices import Slot
 from yolo_focal.comparison.launch.process import Job, end, note_signal, start
 from yolo_focal.comparison.launch.ray_storage import Storage
 from yolo_focal.comparison.store.files import read_json
-from yolo_focal.comparison.store.run_folder import LOG, SNAPSHOTS, TIMES, Task, complete_snapshots, training_folder
+from yolo_focal.comparison.store.run_folder import LOG, SNAPSHOTS, TIMES, RunSpec, complete_snapshots, training_folder
 
 _POLL = 0.5  # seconds between two looks at the process
 
@@ -36,7 +37,7 @@ class Trial(NamedTuple):
 
     model: str
     name: str
-    task: Task
+    task: RunSpec
 
 
 class Shared(NamedTuple):
@@ -134,7 +135,7 @@ def _restore(folder: Path, run: str, storage: Storage) -> None:
                 return
 
 
-def _with_files(task: Task, files: Mapping[str, bytes], place: Path) -> Task:
+def _with_files(task: RunSpec, files: Mapping[str, bytes], place: Path) -> RunSpec:
     """Write the driver's files to this node, and return the task with their paths here."""
     if not files:
         return task
@@ -148,7 +149,8 @@ def _with_files(task: Task, files: Mapping[str, bytes], place: Path) -> Task:
         described.update({split: here[described[split]] for split in ("train", "val")})
         Path(here[task.data]).write_text(yaml.safe_dump(described, sort_keys=False), encoding="utf-8")
     pretrained = task.arguments.get("pretrained")  # a path, or whether to
-    return task._replace(
+    return replace(
+        task,
         model=here.get(task.model, task.model),
         data=here.get(task.data, task.data),
         arguments={**task.arguments, "pretrained": here.get(str(pretrained), pretrained)},

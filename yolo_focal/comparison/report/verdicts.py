@@ -13,7 +13,7 @@ from yolo_focal.comparison.stats.paired_t import CONFIDENCE, Difference
 from yolo_focal.comparison.store.run_folder import LOG, short
 from yolo_focal.comparison.study.dataset import first_images
 from yolo_focal.comparison.study.plan import Plan
-from yolo_focal.comparison.study.results import Outcome
+from yolo_focal.comparison.study.results import RunResult
 
 _FEW = 3  # with fewer seeds the interval is too wide to say much
 _BUSY = 1.5  # seconds of the clock for one of the CPU, from which on something else kept the machine busy
@@ -86,7 +86,7 @@ def scored_by(plan: Plan) -> str:
     return phrase(plan.options.lang, key, epochs=plan.numbers["last_epochs"])
 
 
-def warnings(analysis: Analysis, outcomes: Sequence[Outcome]) -> list[str]:
+def warnings(analysis: Analysis, outcomes: Sequence[RunResult]) -> list[str]:
     """Say what a reader has to know besides."""
     plan = analysis.plan
     return [
@@ -98,7 +98,7 @@ def warnings(analysis: Analysis, outcomes: Sequence[Outcome]) -> list[str]:
     ]
 
 
-def about_power(plan: Plan, outcomes: Sequence[Outcome]) -> str:
+def about_power(plan: Plan, outcomes: Sequence[RunResult]) -> str:
     """Say which difference the plan will be able to show, by the spread so far or else by the number of images."""
     seeds = plan.options.seeds * plan.options.runs_of_seed
     if seeds < 2:
@@ -141,7 +141,7 @@ def _about_models(analysis: Analysis, pair: Pair) -> Iterator[str]:
         yield phrase(lang, "assumed_scale", label=assumed[0].label, scale=assumed[0].assumed)
 
 
-def _name(outcome: Outcome) -> str:
+def _name(outcome: RunResult) -> str:
     return f"{outcome.run.label}, {outcome.run.folder.name}"
 
 
@@ -166,7 +166,7 @@ def _score(score: float | None) -> str:
     return "-" if score is None else f"{score:.4f}"
 
 
-def _about_runs(analysis: Analysis, outcomes: Sequence[Outcome]) -> Iterator[str]:
+def _about_runs(analysis: Analysis, outcomes: Sequence[RunResult]) -> Iterator[str]:
     lang = analysis.plan.options.lang
     for outcome in outcomes:
         if outcome.result is None:
@@ -213,7 +213,7 @@ def _about_scores(analysis: Analysis) -> Iterator[str]:
         yield phrase(lang, "extended", looks=looks, times=len(plan.looks))
 
 
-def _about_work(plan: Plan, outcomes: Sequence[Outcome]) -> Iterator[str]:
+def _about_work(plan: Plan, outcomes: Sequence[RunResult]) -> Iterator[str]:
     """Name what the models did not do alike, whatever they were told."""
     lang = plan.options.lang
     works = {label: [o.result["work"] for o in outcomes if o.result and o.run.label == label] for label in plan.labels}

@@ -12,13 +12,13 @@ from typing import NamedTuple
 
 from yolo_focal.comparison.store.lock import holder
 from yolo_focal.comparison.store.results_csv import read_curve
-from yolo_focal.comparison.store.run_folder import LOG, TIMES, Task, read_task, result_of, short, training_folder
+from yolo_focal.comparison.store.run_folder import LOG, TIMES, RunSpec, read_task, result_of, short, training_folder
 from yolo_focal.comparison.store.times import Times, read_times
 
 FINISHED, RUNNING, STOPPED, WAITING = "finished", "running", "stopped", "waiting"
 
 
-class Progress(NamedTuple):
+class RunProgress(NamedTuple):
     """How far a run is.
 
     Attributes:
@@ -33,7 +33,7 @@ class Progress(NamedTuple):
 
     model: str
     name: str
-    task: Task
+    task: RunSpec
     state: str
     epochs: int
     value: float
@@ -45,7 +45,7 @@ class Progress(NamedTuple):
         return self.epochs if self.state == FINISHED else int(self.task.arguments["epochs"])
 
 
-def read_progress(folder: Path) -> Iterator[Progress]:
+def read_progress(folder: Path) -> Iterator[RunProgress]:
     """Read how far the runs in a comparison's folder are, in the order of the seeds."""
     places = [file.parent for file in folder.glob("*/seed*/task.json")]
     for place in sorted(places, key=lambda place: (place.name, place.parent.name)):
@@ -54,7 +54,7 @@ def read_progress(folder: Path) -> Iterator[Progress]:
             yield _read(place, task)
 
 
-def seconds_left(runs: Sequence[Progress], places: int) -> float | None:
+def seconds_left(runs: Sequence[RunProgress], places: int) -> float | None:
     """Return about how many seconds the training of all runs will take; None before each model's first epoch.
 
     Args:
@@ -81,7 +81,7 @@ def seconds_left(runs: Sequence[Progress], places: int) -> float | None:
     return max(free)
 
 
-def summary(runs: Sequence[Progress], places: int) -> str:
+def summary(runs: Sequence[RunProgress], places: int) -> str:
     """Return how many runs have finished, and how long the others will take."""
     finished = sum(run.state == FINISHED for run in runs)
     text = f"{finished} of {len(runs)} runs have finished"
@@ -94,7 +94,7 @@ def summary(runs: Sequence[Progress], places: int) -> str:
     return f"{text}, about {in_words(seconds)} of training left, until {until}"
 
 
-def table(runs: Sequence[Progress]) -> list[str]:
+def table(runs: Sequence[RunProgress]) -> list[str]:
     """Return a table of the runs, a line each below its head."""
     metric = short(runs[0].task.metric) if runs else ""
     rows = [("model", "run", "device", "epoch", metric, "left"), *(_row(run, runs) for run in runs)]
@@ -111,7 +111,7 @@ def in_words(seconds: float) -> str:
     return f"{minutes} min {whole % 60} s" if minutes else f"{whole} s"
 
 
-def _row(run: Progress, runs: Sequence[Progress]) -> tuple[str, ...]:
+def _row(run: RunProgress, runs: Sequence[RunProgress]) -> tuple[str, ...]:
     left = run.state
     if run.state == RUNNING:
         seconds = seconds_left([run, *(other._replace(state=FINISHED) for other in runs if other is not run)], 1)
@@ -121,7 +121,7 @@ def _row(run: Progress, runs: Sequence[Progress]) -> tuple[str, ...]:
     return run.model, run.name, run.task.place if run.epochs or run.state == RUNNING else "-", epochs, value, left
 
 
-def _read(folder: Path, task: Task) -> Progress:
+def _read(folder: Path, task: RunSpec) -> RunProgress:
     result = result_of(folder, task.identity)
     times = read_times(folder / TIMES)
     if result is not None:
@@ -131,10 +131,10 @@ def _read(folder: Path, task: Task) -> Progress:
         begun = STOPPED if (folder / LOG).exists() else WAITING
         state = RUNNING if holder(folder) else begun
     value = curve[-1] if curve else math.nan
-    return Progress(folder.parent.name, folder.name, task, state, len(curve), value, times)
+    return RunProgress(folder.parent.name, folder.name, task, state, len(curve), value, times)
 
 
-def _seconds(runs: Sequence[Progress], model: str) -> list[float]:
+def _seconds(runs: Sequence[RunProgress], model: str) -> list[float]:
     return [epoch[0] for run in runs if run.model == model for epoch in run.times.epochs.values()]
 
 

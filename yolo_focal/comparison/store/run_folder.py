@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from yolo_focal.comparison.store.files import read_json
 
@@ -27,7 +28,8 @@ def short(name: str) -> str:
     return name.partition("/")[2] or name
 
 
-class Task(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class RunSpec:
     """What to train.
 
     Attributes:
@@ -57,10 +59,10 @@ class Task(NamedTuple):
     identity: str
 
 
-def read_task(folder: Path) -> Task | None:
+def read_task(folder: Path) -> RunSpec | None:
     """Return what a run is to train; None if its file is missing, cut off or of another release."""
     try:
-        return Task(**read_json(folder / TASK))
+        return RunSpec(**read_json(folder / TASK))
     except TypeError:
         return None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,7 +30,8 @@ _FEWEST_LAST = 3
 _MOST_WORKERS = 8  # data loader workers of a run, Ultralytics' default
 
 
-class Plan(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class Plan:
     """A comparison.
 
     Attributes:
@@ -149,18 +151,18 @@ def begin(folder: Path, request: Request, whole: Path | None = None) -> tuple[Pl
     every = {**every, "workers": numbers["workers"]}
     identity = _digest([{key: value for key, value in facts.items() if key != "models"}, numbers])
     plan = Plan(
-        folder,
-        request.models,
-        request.dataset,
-        options,
-        request.given,
-        every,
-        numbers,
-        looks,
-        request.test,
-        slots,
-        identity,
-        request.screening,
+        folder=folder,
+        models=request.models,
+        dataset=request.dataset,
+        options=options,
+        given=request.given,
+        arguments=every,
+        numbers=numbers,
+        looks=looks,
+        test=request.test,
+        slots=slots,
+        identity=identity,
+        screening=request.screening,
     )
     return plan, list(_runs(plan))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Callable, NamedTuple
 
 from yolo_focal.comparison.launch import devices
@@ -56,7 +57,8 @@ class Options(NamedTuple):
         return max(self.folds, 1)
 
 
-class Request(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class Request:
     """What was asked for, checked.
 
     Attributes:
@@ -120,7 +122,15 @@ def check(
     if isinstance(every["freeze"], int):
         found = found_models.with_same_layers_frozen(found, every["freeze"], every["pretrained"])
     dataset = datasets.read(str(data), found[0].task)
-    return Request(found, dataset, options, arguments, every, _is_about_test(dataset, options), places)
+    return Request(
+        models=found,
+        dataset=dataset,
+        options=options,
+        given=arguments,
+        arguments=every,
+        test=_is_about_test(dataset, options),
+        places=places,
+    )
 
 
 def _check_options(models: Sequence[str], options: Options, arguments: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ AP = "AP50-95 "  # what the columns of a class or a size begin with
 _LONGEST = 200  # characters of a log's last line
 
 
-class Outcome(NamedTuple):
+class RunResult(NamedTuple):
     """What has become of a run.
 
     Attributes:
@@ -32,12 +32,12 @@ class Outcome(NamedTuple):
     curve: Curve
 
 
-def read_outcomes(plan: Plan, runs: Sequence[Run]) -> list[Outcome]:
+def read_results(plan: Plan, runs: Sequence[Run]) -> list[RunResult]:
     """Read what the runs have left."""
     return [_read(run, plan.metric) for run in runs]
 
 
-def table(plan: Plan, outcomes: Sequence[Outcome]) -> pl.DataFrame:
+def table(plan: Plan, outcomes: Sequence[RunResult]) -> pl.DataFrame:
     """Return a row for each run: what it is, scores, Ultralytics' metrics, AP by class and size, cost, failure."""
     rows = [_row(plan, outcome) for outcome in outcomes]
     columns = dict.fromkeys(name for row in sorted(rows, key=lambda row: not row["finished"]) for name in row)
@@ -58,7 +58,7 @@ def by_size(plan: Plan, result: dict[str, Any]) -> dict[str, float]:
     return found
 
 
-def _row(plan: Plan, outcome: Outcome) -> dict[str, Any]:
+def _row(plan: Plan, outcome: RunResult) -> dict[str, Any]:
     run, result = outcome.run, outcome.result
     row: dict[str, Any] = {"model": run.label, "seed": run.seed}
     if run.fold is not None:
@@ -77,11 +77,11 @@ def _row(plan: Plan, outcome: Outcome) -> dict[str, Any]:
     return row
 
 
-def _read(run: Run, metric: str) -> Outcome:
+def _read(run: Run, metric: str) -> RunResult:
     result = result_of(run.folder, run.identity)
     if result is not None:
-        return Outcome(run, result, "", Curve(result["curve"], result["nan_epoch"]))
-    return Outcome(
+        return RunResult(run, result, "", Curve(result["curve"], result["nan_epoch"]))
+    return RunResult(
         run, None, _last_line(run.folder / LOG), read_curve(training_folder(run.folder) / "results.csv", metric)
     )
 

@@ -28,7 +28,7 @@ from yolo_focal.comparison.store.run_folder import (
     SCHEMA,
     TASK,
     TEST,
-    Task,
+    RunSpec,
     read_task,
     result_of,
     training_folder,
@@ -49,7 +49,7 @@ def main(folder: Path) -> None:
             _run(folder, task)
 
 
-def _run(folder: Path, task: Task) -> None:
+def _run(folder: Path, task: RunSpec) -> None:
     snapshots = train.snapshots_of(folder, task)
     if snapshots.latest() is None:
         train.clear(folder)
@@ -78,7 +78,7 @@ def _run(folder: Path, task: Task) -> None:
     snapshots.remove()
 
 
-def _validate_on_test(folder: Path, results: Path, task: Task) -> Any:
+def _validate_on_test(folder: Path, results: Path, task: RunSpec) -> Any:
     """Validate the best checkpoint on the test images, on the first of several GPUs."""
     if torch.cuda.is_available():
         torch.cuda.current_device()  # as before a training: of several GPUs' processes this one has not trained
@@ -99,13 +99,13 @@ def _by_size(task: str, *files: Path) -> dict[str, float]:
     return ap_by_size.average_precisions(found[0]) if found and task in ap_by_size.TASKS else {}
 
 
-def _is_recorded(folder: Path, task: Task, trained: dict[str, Any]) -> bool:
+def _is_recorded(folder: Path, task: RunSpec, trained: dict[str, Any]) -> bool:
     """Return whether there are records of all of the last epochs."""
     epochs: int = trained["work"]["epochs"]
     return len(validations.load_all(validation_files(folder))) == min(task.last_epochs, epochs)
 
 
-def _scores(folder: Path, kind: str, task: Task, trained: dict[str, Any], curve: list[float]) -> dict[str, Any]:
+def _scores(folder: Path, kind: str, task: RunSpec, trained: dict[str, Any], curve: list[float]) -> dict[str, Any]:
     """Return what a run may be compared by: its best epoch's score, its last one's, and the last ones' mean.
 
     The last ones' are those of the records, which are more exact than the curve; where one is missing, the curve's.

@@ -19,14 +19,14 @@ from ultralytics.utils import LOCAL_RANK, LOGGER, RANK
 
 from yolo_focal.comparison.stats import average_precision, starts
 from yolo_focal.comparison.store import validations
-from yolo_focal.comparison.store.run_folder import BEST, SNAPSHOTS, TIMES, Task, training_folder, validation_file
+from yolo_focal.comparison.store.run_folder import BEST, SNAPSHOTS, TIMES, RunSpec, training_folder, validation_file
 from yolo_focal.comparison.worker import recorder
 from yolo_focal.comparison.worker.resume import Snapshots
 from yolo_focal.comparison.worker.timing import Measured, environment
 from yolo_focal.hook import alignment, layer_seed
 
 
-def snapshots_of(folder: Path, task: Task) -> Snapshots:
+def snapshots_of(folder: Path, task: RunSpec) -> Snapshots:
     """Return the snapshots of a run."""
     return Snapshots(folder / SNAPSHOTS, task.seed, task.snapshot_every)
 
@@ -37,7 +37,7 @@ def clear(folder: Path) -> None:
         shutil.rmtree(remains) if remains.is_dir() else remains.unlink(missing_ok=True)
 
 
-def train(folder: Path, task: Task) -> dict[str, Any]:
+def train(folder: Path, task: RunSpec) -> dict[str, Any]:
     """Train, or go on with the last snapshot.
 
     Args:
