@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import inspect
 import re
 import shutil
 import time
@@ -13,6 +14,8 @@ import pytest
 import torch
 from detections import PHOTOS, blob, by_engine, by_pytorch
 from support import REPO, YOLO, python, run
+
+from yolo_focal import FocalModulation
 
 README = (REPO / "README.md").read_text(encoding="utf-8")
 SIZES = (REPO / "docs" / "your-own-data.md").read_text(encoding="utf-8")
@@ -40,6 +43,13 @@ def test_the_rows_of_the_readme_build(tmp_path: Path) -> None:
     (tmp_path / "own.yaml").write_text(f"nc: 2\nbackbone:\n  - [-1, 1, Conv, [8, 3, 2]]\n{rows}head: []\n")
     code = "from ultralytics.nn.tasks import parse_model, yaml_model_load as load\nparse_model(load('own.yaml'), 3)"
     assert python(code, tmp_path).count("yolo_focal.focal.FocalModulation") == 3
+
+
+@pytest.mark.parametrize(("file", "comma"), [("README.md", ", "), ("README.zh-CN.md", "、")])
+def test_the_readme_names_the_arguments_in_the_order_of_their_positions(file: str, comma: str) -> None:
+    parameters = [*inspect.signature(FocalModulation).parameters.values()][1:]
+    order = comma.join(f"`{p.name}`" for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
+    assert order in " ".join((REPO / file).read_text(encoding="utf-8").split())
 
 
 @pytest.mark.slow
