@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from ultralytics.nn.tasks import ClassificationModel
 import yolo_focal
 from yolo_focal import ConfigError, focal
 from yolo_focal.focal import FocalEmbed, FocalNorm, FocalStage
-from yolo_focal.hook import row_arguments
+from yolo_focal.hook import configs, row_arguments
 from yolo_focal.hook.heads import Classifier
 
 LETTERS = ["n", "s", "x"]
@@ -30,6 +31,9 @@ LETTERS = ["n", "s", "x"]
         ([{"n": 1, "else": 3}, 4], [3, 4]),
         ([{"s": [0, 1], "else": None}, 4], [[0, 1], 4]),
         ([{"depth": {"n": 1, "s": 6, "x": 3}, "k": {"k1": 1}}], [{"depth": 6, "k": {"k1": 1}}]),
+        ([{"n": 1, "s": 2, "m": 3, "l": 4, "x": 5}, 4], [2, 4]),  # of scales that were taken out of the config
+        ([{"m": 1, "else": 3}, 4], [3, 4]),
+        ([{"s": 2, "k": 3}, 4], [{"s": 2, "k": 3}, 4]),
         ([{"n": 3}], [{"n": 3}]),  # a keyword of that name
         ([], []),
     ],
@@ -65,6 +69,14 @@ def test_a_config_has_the_values_of_its_scale(tmp_path: Path) -> None:
         assert stage.blocks[0].modulation.focal_layers[0][0].kernel_size == (window, window)
         assert norm.normalized_shape == (channels,)
         assert (head.linear.in_features, head.linear.out_features) == (channels, 3)
+
+
+def test_a_packaged_config_without_some_of_its_scales_builds_those_it_has(tmp_path: Path) -> None:
+    text = (configs.folder() / "yolov8-focalnet.yaml").read_text("utf-8")
+    (tmp_path / "yolov8-focalnet.yaml").write_text(re.sub(r"^  [mlx]: .*\n", "", text, flags=re.MULTILINE), "utf-8")
+    model = ultralytics_model(tmp_path / "yolov8s-focalnet.yaml")
+    assert [*model.yaml["scales"]] == ["n", "s"]
+    assert model.model[0].proj.out_channels == 96
 
 
 def ultralytics_model(file: Path) -> Any:

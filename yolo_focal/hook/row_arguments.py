@@ -8,13 +8,14 @@ from typing import Any
 from yolo_focal.errors import ConfigError
 
 _OTHERWISE = "else"  # the key of the scales that a mapping does not name
+_USUAL = "nsmlx"  # a config may have had more of Ultralytics' scales than are left in it
 
 
 def of_scale(args: Sequence[Any], scale: str, scales: Sequence[str], where: str) -> list[Any]:
     """Resolve arguments that are given for each scale, such as `{n: 32, else: 96}`.
 
-    Such a mapping has the letters of scales as keys, and `else` where it does not name all. Any other mapping stays as
-    it is.
+    Such a mapping has the letters of scales as keys, the config's own or Ultralytics', and `else` where it does not
+    name all of the config's. Any other mapping stays as it is.
 
     Args:
         args: The row's arguments, the last of which may be a mapping of keyword arguments.
@@ -30,7 +31,7 @@ def of_scale(args: Sequence[Any], scale: str, scales: Sequence[str], where: str)
     """
 
     def resolve(value: Any) -> Any:
-        if not isinstance(value, dict) or not value or not scales or not value.keys() <= {*scales, _OTHERWISE}:
+        if not (isinstance(value, dict) and value and scales and value.keys() <= {*scales, *_USUAL, _OTHERWISE}):
             return value
         missing = [letter for letter in scales if letter not in value]
         if missing and _OTHERWISE not in value:
