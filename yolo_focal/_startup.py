@@ -52,7 +52,7 @@ def _on_import_of_checks(module: ModuleType) -> None:
     try:
         from yolo_focal.hook import configs
 
-        module.check_file = configs.found_early(module.check_file)  # type: ignore[attr-defined]
+        module.check_file = configs.FoundEarly(module.check_file)  # type: ignore[attr-defined]
     except Exception as error:
         _warn(error)
 

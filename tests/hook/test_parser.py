@@ -42,23 +42,6 @@ def active() -> Iterator[None]:
     yolo_focal.activate()
 
 
-def test_deactivating_puts_the_very_same_functions_back() -> None:
-    yolo_focal.deactivate()
-    assert not yolo_focal.is_active()
-    code = tasks.parse_model.__code__
-    before = [getattr(module, name) for module, name in HELD]
-    yolo_focal.activate()
-    assert yolo_focal.is_active()
-    during = [getattr(module, name) for module, name in HELD]
-    assert not any(a is b for a, b in zip(before, during))
-    assert tasks.parse_model.__code__ is not code
-    yolo_focal.deactivate()
-    assert tasks.parse_model.__code__ is code
-    after = [getattr(module, name) for module, name in HELD]
-    assert all(a is b for a, b in zip(before, after))
-    assert not hasattr(tasks, "FocalModulation")
-
-
 def test_deactivated_it_is_as_if_it_were_not_there(tmp_path: Path) -> None:
     own = tmp_path / "own.yaml"
     own.write_text("nc: 1\nbackbone: [[-1, 1, FocalModulation, []]]\nhead: []\n")

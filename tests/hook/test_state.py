@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -55,6 +56,72 @@ for _ in range(3):
 """
     lines = python(code, tmp_path).splitlines()
     assert [line for line in lines if line in ("FocalModulation", "True", "False")] == 3 * ["FocalModulation", "True"]
+
+
+# What every name in Ultralytics' modules and classes means, or where that is defined.
+SNAPSHOT = """
+import sys, ultralytics.data, ultralytics.engine.trainer, ultralytics.models, ultralytics.utils.dist
+def snapshot(describe):
+    modules = [module for name, module in sys.modules.items() if name.partition('.')[0] == 'ultralytics']
+    classes = [(module, value) for module in modules for value in vars(module).values() if isinstance(value, type)]
+    owners = [(m.__name__, m) for m in modules] + [(f'{m.__name__}.{c.__name__}', c) for m, c in classes]
+    return {(place, name): describe(value) for place, owner in owners for name, value in vars(owner).items()
+            if callable(value)}
+def code(value):
+    return getattr(value, '__code__', None)
+def source(value):
+    file = getattr(code(value), 'co_filename', '')
+    return [getattr(value, '__module__', ''), getattr(value, '__qualname__', ''), file]
+"""
+
+
+def test_deactivated_everything_is_as_it_was_before_anything_was_active(tmp_path: Path) -> None:
+    code = f"""
+{SNAPSHOT}
+same = lambda value: (value, code(value))
+before, finders = snapshot(same), [*sys.meta_path]
+import yolo_focal
+yolo_focal.activate()
+changed = {{name for (_, name), value in snapshot(same).items() if value != before.get((_, name), value)}}
+print("active:", len(sys.meta_path) - len(finders), sorted(changed))
+from yolo_focal.hook import layer_seed
+layer_seed.seed_layers(7)
+yolo_focal.deactivate()
+after = snapshot(same)
+print("deactivated:", sys.meta_path == finders, [key for key in before if after[key] != before[key]])
+yolo_focal.activate()
+import torch
+from ultralytics import YOLO
+layers = []
+for seed in (0, 1):
+    torch.manual_seed(seed)
+    layers.append(YOLO('yolov8n-focal.yaml').model.model[9])
+is_equal = torch.equal(*(next(layer.parameters()) for layer in layers))
+print("again:", type(layers[0]).__name__, len(sys.meta_path) - len(finders), is_equal)
+"""
+    lines = python(code, tmp_path, YOLO_FOCAL_AUTOLOAD="0").splitlines()
+    names = ["check_file", "generate_ddp_file", "load", "parse_model", "torch_safe_load", "yaml_model_load"]
+    assert [line for line in lines if line.startswith(("active", "deactivated", "again"))] == [
+        f"active: 2 {names}",
+        "deactivated: True []",
+        "again: FocalModulation 2 False",
+    ]
+
+
+def test_deactivated_after_the_start_it_is_as_in_a_process_that_never_had_it(tmp_path: Path) -> None:
+    out = [
+        python(
+            f"{SNAPSHOT}\nimport json, yolo_focal; yolo_focal.deactivate()\n"
+            "print(json.dumps(sorted([str(key), value] for key, value in snapshot(source).items())))\n"
+            "print([finder for finder in sys.meta_path if 'yolo_focal' in repr(finder)])",
+            tmp_path,
+            YOLO_FOCAL_AUTOLOAD=switch,
+        ).splitlines()[-2:]
+        for switch in ("0", "1")
+    ]
+    assert out[0][1] == out[1][1] == "[]"
+    off, on = (dict(json.loads(lines[0])) for lines in out)
+    assert [f"{key}: {on.get(key)}" for key in off if on.get(key) != off[key]] == []
 
 
 @pytest.mark.parametrize(

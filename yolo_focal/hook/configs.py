@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import functools
 import importlib.util
 import re
 import sys
@@ -63,24 +62,28 @@ def is_packaged(file: str | Path) -> bool:
     return found.is_file() and found.resolve().parent == folder().resolve()
 
 
-def found_early(check_file: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap Ultralytics' `check_file` so that it finds the packaged configs before the parser's patch does.
+class FoundEarly:
+    """Ultralytics' `check_file`, finding the packaged configs too before the parser's patch does.
 
     The `yolo` command reads the file of `cfg=` before it imports what that patch waits for. Once the patch is loaded,
     it alone decides.
+
+    Args:
+        check_file: Ultralytics' own.
     """
 
-    @functools.wraps(check_file)
-    def check(file: Any, *args: Any, **kwargs: Any) -> Any:
+    def __init__(self, check_file: Callable[..., Any]) -> None:
+        self.check_file = check_file
+
+    def __call__(self, file: Any, *args: Any, **kwargs: Any) -> Any:
+        """Return the path of a file, as Ultralytics' own does."""
         try:
-            return check_file(file, *args, **kwargs)
+            return self.check_file(file, *args, **kwargs)
         except FileNotFoundError:
             packaged = None if "yolo_focal.hook.patch" in sys.modules else find(str(file))
             if packaged is None:
                 raise
             return str(packaged)
-
-    return check
 
 
 def model(name: str, argument: str = "model") -> Path:

@@ -77,6 +77,11 @@ def install() -> None:
         sys.meta_path.append(_neighbours)
 
 
+def uninstall() -> None:
+    """Remove the finders from the import system; has no effect if they are not there."""
+    sys.meta_path[:] = [finder for finder in sys.meta_path if finder is not _KnownFiles and finder is not _neighbours]
+
+
 def find_elsewhere(name: str, folder: Path | None) -> str | None:
     """Return where Python finds a top-level module without these finders and without a folder.
 

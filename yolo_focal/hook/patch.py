@@ -93,6 +93,7 @@ def activate() -> None:
     importlib.import_module(_FREEZING).add()
     finder.install()  # a checkpoint may be unpickled without Ultralytics' functions
     with _lock:
+        _undo_early()
         if not is_active():
             recoded = _with_branch(tasks.parse_model)
             recoded.function.__code__ = recoded.patched
@@ -112,13 +113,16 @@ def activate() -> None:
 
 
 def deactivate() -> None:
-    """Restore Ultralytics' own functions, in this process; has no effect if the patch is not active.
+    """Restore Ultralytics' own functions and Python's import system, in this process.
 
     Models that are already built stay as they are. The registered classes remain allowed in restricted checkpoint
     loading, because torch cannot safely remove one while another thread is loading.
     """
     global _recoded
     with _lock:
+        _undo_early()
+        finder.uninstall()
+        layer_seed.seed_layers(None)
         if _recoded is not None:
             _recoded.function.__code__ = _recoded.original
             sys.modules[_FREEZING].remove()  # type: ignore[attr-defined]
@@ -154,6 +158,14 @@ def changed_by_others() -> list[str]:
         location = f"{code.co_filename}, line {code.co_firstlineno}" if code else repr(parse_model)
         lines.append(f"{_TASKS}.parse_model is wrapped ({location})")
     return lines
+
+
+def _undo_early() -> None:
+    """Restore the `check_file` that is replaced when Ultralytics begins to be imported."""
+    checks = sys.modules.get(_CHECKS)
+    early = getattr(checks, "check_file", None)
+    if checks is not None and isinstance(early, configs.FoundEarly):
+        _replace(checks, "check_file", early, early.check_file)
 
 
 def _replace(owner: ModuleType | type, name: str, old: object, new: object) -> None:
