@@ -10,6 +10,7 @@ from typing import Any, Callable
 from torch import nn
 
 from yolo_focal.errors import ConfigError
+from yolo_focal.hook import origins
 from yolo_focal.hook.channels import LEADING_ARGUMENTS, Rule, same_channels
 from yolo_focal.hook.holder import RESERVED, hold
 from yolo_focal.hook.row_arguments import split
@@ -41,6 +42,7 @@ class _Constructor:
             raise ConfigError(f"{self._where}: {_describe(error, self._cls)}{hint}") from error
         if not isinstance(layer, nn.Module):
             raise ConfigError(f"{self._where}: it returned {layer!r}; return a torch.nn.Module")
+        origins.store(layer, self._cls)
         held = hold(layer)
         if held is not layer and _is_head(layer):
             raise ConfigError(

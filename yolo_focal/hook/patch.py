@@ -9,7 +9,7 @@ and only its `__code__` changes, so references to it and wrappers around it are 
 Four more functions are replaced in every module of Ultralytics that has imported them by name:
 
 - `ultralytics.nn.tasks.yaml_model_load` also finds the packaged model configs.
-- `ultralytics.nn.tasks.torch_safe_load` imports the user's files before it loads a checkpoint.
+- `ultralytics.nn.tasks.torch_safe_load` imports the user's files before it loads a checkpoint, or says what is missing.
 - `ultralytics.utils.checks.check_file` also finds the packaged data configs.
 - `ultralytics.utils.dist.generate_ddp_file` writes multi-GPU training scripts that also import this package.
 

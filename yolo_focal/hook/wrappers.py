@@ -13,7 +13,7 @@ import torch
 import yaml
 
 from yolo_focal import environment
-from yolo_focal.hook import alignment, configs, plugins, registry
+from yolo_focal.hook import alignment, configs, origins, plugins, registry
 
 
 def with_packaged_models(tasks: ModuleType, yaml_model_load: Callable[..., Any]) -> Callable[..., Any]:
@@ -40,12 +40,21 @@ def with_packaged_models(tasks: ModuleType, yaml_model_load: Callable[..., Any])
 
 
 def with_modules(torch_safe_load: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap `torch_safe_load` so that the user's files are imported before a checkpoint is loaded."""
+    """Wrap `torch_safe_load` so that the user's files are imported before a checkpoint is loaded.
+
+    One that is not found is named then; Ultralytics would install a package of its name.
+    """
 
     @functools.wraps(torch_safe_load)
     def load(weight: Any, *args: Any, **kwargs: Any) -> Any:
+        from ultralytics.utils import SETTINGS  # by now it is imported
+
         plugins.load()
         registry.allow_users_classes()
+        for folder in (Path(), Path(SETTINGS["weights_dir"])):  # where Ultralytics looks
+            if (folder / weight).is_file():
+                origins.check(folder / weight)
+                break
         try:
             return torch_safe_load(weight, *args, **kwargs)
         except FileNotFoundError as error:

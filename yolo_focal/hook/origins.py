@@ -1,0 +1,85 @@
+"""Where a user's modules came from: stored in a model's layers, and read from a checkpoint before it is loaded.
+
+Ultralytics installs the package that has the name of a module that Python does not find. That of a user's file may be
+the name of anybody's package.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import pickletools
+import shlex
+import sys
+import zipfile
+from _compat_pickle import IMPORT_MAPPING
+from pathlib import Path
+from typing import Callable
+
+from torch import nn
+
+from yolo_focal import environment
+from yolo_focal.errors import ConfigError
+from yolo_focal.hook import children
+
+_PREFIX = "yolo-focal: from "  # by which the text is found among those of a checkpoint
+
+
+def store(layer: nn.Module, cls: Callable[..., nn.Module]) -> None:
+    """Store in a layer, and so in every checkpoint of it, which of the user's files its class is of.
+
+    Args:
+        layer: The layer.
+        cls: Its class, or the function that has returned it.
+    """
+    location = children.files().get(cls.__module__.partition(".")[0])
+    if location is not None:
+        layer.yolo_focal_origin = _PREFIX + location  # type: ignore[assignment]  # a text, which needs no class
+
+
+def check(checkpoint: Path) -> None:
+    """Check that Python finds the modules that a checkpoint names; imports none of them.
+
+    Ultralytics' own messages remain: of files that are no checkpoints, and of YOLOv5's, which name `models`.
+
+    Raises:
+        ConfigError: It does not find some; the message names the user's file, and the command that does.
+    """
+    modules, files = _read(checkpoint)
+    users = {Path(file).stem for file in files}
+    missing = sorted(name for name in modules if not _is_found(name) and (name in users or name != "models"))
+    if not missing:
+        return
+    gone = [file for file in files if not Path(file).exists()]
+    if gone:
+        reason = f"It was trained with {' and '.join(files)}; write where {' and '.join(gone)} is now"
+    elif files:
+        reason = f"It was trained with {' and '.join(files)}; write"
+    else:
+        files = [f"/path/{name}.py" for name in missing]
+        reason = "Install the package that it was trained with; if it was a file, write where that is"
+    value = ",".join(files)
+    raise ConfigError(
+        f"{checkpoint} names {' and '.join(missing)}, which Python does not find. {reason}: "
+        f"{environment.MODULES}={shlex.quote(value)} yolo val model={checkpoint} "
+        f"(on Windows: set {environment.MODULES}={value} first)"
+    )
+
+
+def _is_found(name: str) -> bool:
+    # Checkpoints have Python 2's names of the standard library's modules.
+    return name in sys.modules or name in IMPORT_MAPPING or importlib.util.find_spec(name) is not None
+
+
+def _read(checkpoint: Path) -> tuple[set[str], list[str]]:
+    """Return the top-level modules that a checkpoint names, and the user's files that are stored in it."""
+    try:
+        with zipfile.ZipFile(checkpoint) as archive:
+            members = {name.partition("/")[2]: name for name in archive.namelist()}
+            if "constants.pkl" in members:  # a TorchScript archive, whose classes are its own
+                return set(), []
+            opcodes = [*pickletools.genops(archive.read(members["data.pkl"]))]
+    except (zipfile.BadZipFile, KeyError, ValueError):  # no checkpoint
+        return set(), []
+    texts = [(opcode.name, value) for opcode, value, _ in opcodes if isinstance(value, str)]
+    modules = {value.partition(" ")[0].partition(".")[0] for opcode, value in texts if opcode == "GLOBAL"}
+    return modules, [*dict.fromkeys(value[len(_PREFIX) :] for _, value in texts if value.startswith(_PREFIX))]
