@@ -1,14 +1,14 @@
 """Measure time and memory of FocalModulation, of whole models, and the hook's start-up time, beside alternatives.
 
 python scripts/benchmark.py [part=module,memory,collection,model,net,hook] [device=cpu] [dtype=float32] [threads=2]
-    [seconds=4] [dims=256,512,576,640] [sizes=20,40,80] [batches=1,16] [models=focal] [scales=n,s,m] [nets=tiny,base]
-    [pixels=640] [layout=contiguous] [mode=eager] [save=benchmark.csv]
+    [seconds=4] [dims=256,512,576,640] [sizes=20,40,80] [batches=1,16] [models=yolov8n-focal.yaml]
+    [nets=tiny,base] [pixels=640] [layout=contiguous] [mode=eager] [save=benchmark.csv]
 
 module      FocalModulation, timm's, Hugging Face transformers' and Ultralytics' SPPF, forward and in a training step;
             and the fraction that ours reaches of the rate of the machine's matrix product
 memory      the peak of a training step of the same modules
 collection  time and peak memory of each module of yolo_focal.collection and of what it stands beside or replaces
-model       YOLOv8 with models=focal, c2focal or focalnet beside stock YOLOv8: one image, in PyTorch, and on a CPU also
+model       the model YAMLs of models= beside the stock ones of the same scale: one image, in PyTorch, and on a CPU also
             in onnxruntime
 net         FocalNet (large receptive fields, without a classifier's head) of this package, of timm and of transformers:
             batches of 8 up to 224 pixels, single images above
@@ -72,8 +72,7 @@ class Settings:
     dims: list[int] = field(default_factory=lambda: [256, 512, 576, 640])
     sizes: list[int] = field(default_factory=lambda: [20, 40, 80])
     batches: list[int] = field(default_factory=lambda: [1, 16])
-    models: list[str] = field(default_factory=lambda: ["focal"])
-    scales: list[str] = field(default_factory=lambda: ["n", "s", "m"])
+    models: list[str] = field(default_factory=lambda: [f"yolov8{scale}-focal.yaml" for scale in "nsm"])
     nets: list[str] = field(default_factory=lambda: ["tiny", "base"])
     pixels: list[int] = field(default_factory=lambda: [640])
     layout: str = "contiguous"
@@ -152,8 +151,6 @@ def parse(arguments: list[str]) -> Settings:
     choices: dict[str, list[str]] = {
         "part": [*PARTS],
         "nets": [*NETS],
-        "models": ["focal", "c2focal", "focalnet"],
-        "scales": [*"nsmlx"],
         "dtype": ["float32", "bfloat16", "float16"],
         "layout": [*LAYOUTS],
         "mode": ["eager", "compiled"],
@@ -342,11 +339,11 @@ def of_collection(settings: Settings) -> Iterator[Row]:
 
 
 def model(settings: Settings) -> Iterator[Row]:
-    """Time packaged models and stock ones, fused as for prediction, then exported to ONNX as `yolo export` does."""
-    for name, scale, size in itertools.product(settings.models, settings.scales, settings.pixels):
-        files = {"ours": f"yolov8{scale}-{name}.yaml", "stock": f"yolov8{scale}.yaml"}
+    """Time models and stock ones, fused as for prediction, then exported to ONNX as `yolo export` does."""
+    for name, size in itertools.product(settings.models, settings.pixels):
+        files = {"ours": name, "stock": f"{Path(name).stem.partition('-')[0]}.yaml"}
         image = torch.rand(1, 3, size, size).to(settings.place, memory_format=LAYOUTS[settings.layout])
-        where = f"YOLOv8{scale}-{name}, {size} pixels"
+        where = f"{Path(name).stem}, {size} pixels"
         fused = {key: YOLO(file).model.eval().fuse(verbose=False) for key, file in files.items()}
         calls = passes(settings, "forward", placed(settings, fused), image)
         yield from ratios("model, PyTorch", where, in_turns(settings, calls))

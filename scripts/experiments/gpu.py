@@ -31,12 +31,12 @@ KINDS += [(dtype, "channels_last", "compiled") for dtype in ("float16", "float32
 # What device=cpu tries.
 SMALL = {
     "pytest": ("-m", "not gpu and not slow", "-k", "norm"),
-    "benchmark": ("seconds=0", "dims=8", "sizes=6", "batches=2", "scales=n", "pixels=32"),
+    "benchmark": ("seconds=0", "dims=8", "sizes=6", "batches=2", "models=yolov8n-focal.yaml", "pixels=32"),
     "compare": ("seeds=2", "epochs=1", "imgsz=64", "batch=8", "plots=False", "workers=0", "warmup_epochs=0"),
 }
 FULL = {
     "pytest": ("-m", "gpu"),
-    "benchmark": ("seconds=1", "scales=n,s,m,l,x"),
+    "benchmark": ("seconds=1", "models=" + ",".join(f"yolov8{scale}-focal.yaml" for scale in "nsmlx")),
     "compare": ("seeds=5", "epochs=100", "imgsz=640"),
 }
 Lines = Iterator[str]

@@ -1,6 +1,6 @@
 """What the documentation site needs beyond mkdocs' plugins; mkdocs calls these functions (mkdocs.yml, `hooks`).
 
-- A line `<!-- include: BENCHMARKS.md -->` becomes that file of the top level, with its links made relative to `docs/`.
+- A line `<!-- include: CHANGELOG.md -->` becomes that file of the top level, with its links made relative to `docs/`.
 - The line that links a page to its translation is left out: the site has a language menu. Links of Chinese pages to
   each other lose their `.zh-CN`, which the i18n plugin adds.
 - Line breaks between Chinese characters are taken out: a browser would draw them as spaces.
@@ -19,7 +19,7 @@ from latex2mathml.converter import convert
 ROOT = Path(__file__).resolve().parents[2]
 _INCLUDE = re.compile(r"^<!-- include: ([\w.-]+) -->$", re.MULTILINE)
 _TRANSLATION = re.compile(r"^\[(?:中文|English)\]\([\w-]+(?:\.zh-CN)?\.md\)\n", re.MULTILINE)
-_TRANSLATED = re.compile(r"(\]\([\w-]+)\.zh-CN\.md")
+_TRANSLATED = re.compile(r"(\]\([\w./-]+?)\.zh-CN\.md")
 _CHINESE = r"[\u3001-\u9fff\uff00-\uffef]"
 _LINE_BREAK = re.compile(rf"(?<={_CHINESE})\n *(?={_CHINESE})")
 _FORMULA = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
@@ -40,8 +40,7 @@ def on_page_content(content: str, **_: Any) -> str:
 def _included(match: re.Match[str]) -> str:
     """Return a file without its title: the page that includes it has one of its own."""
     text = (ROOT / match[1]).read_text(encoding="utf-8").partition("\n")[2]
-    text = re.sub(r"\]\(docs/", "](", text)
-    return re.sub(r"\]\((?:BENCHMARKS|CHANGELOG)\.md", lambda link: link[0].lower(), text)
+    return re.sub(r"\]\(docs/", "](", text)
 
 
 def _mathml(match: re.Match[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from pages import PAGES, text
+from pages import PAGES, name, text
 from support import REPO
 
 import yolo_focal
@@ -15,8 +15,8 @@ MKDOCS = (REPO / "mkdocs.yml").read_text(encoding="utf-8")
 
 def test_the_menu_has_every_page_and_its_words_in_chinese() -> None:
     nav, _, rest = MKDOCS.partition("\nnav:\n")[2].partition("\nplugins:\n")
-    pages = {page.name for page in PAGES if page.parent != REPO and not page.name.endswith(".zh-CN.md")}
-    assert sorted(re.findall(r"[\w-]+\.md", nav)) == sorted(pages)
+    pages = [name(page).removeprefix("docs/") for page in PAGES if page.parent != REPO]
+    assert sorted(re.findall(r"[\w/-]+\.md", nav)) == sorted(page for page in pages if not page.endswith(".zh-CN.md"))
     words = set(re.findall(r"- ([A-Z][\w ]*):", nav)) - {"FocalNet"}  # a name
     translated = re.findall(r"^ {12}([A-Z][\w ]*): \S", rest, re.MULTILINE)
     assert sorted(translated) == sorted(words)

@@ -10,7 +10,6 @@ from pages import PAGES, blocks, heads, links, name, prose, translation
 
 PAIRS = [page for page in PAGES if translation(page).exists()]
 ENGLISH_ONLY = {
-    "BENCHMARKS.md": "tables",
     "CHANGELOG.md": "for whoever updates",
     "CONTRIBUTING.md": "for whoever contributes",
     "SECURITY.md": "one text that holds",

@@ -39,15 +39,15 @@ def test_a_row_for_each_shape_and_contender(tmp_path: Path) -> None:
 def test_rows_of_nets_and_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(benchmark, "MIN_ROUNDS", 2)
-    given = ["part=net,model", "nets=tiny", "scales=n", "pixels=32", "seconds=0", "threads=1"]
+    given = ["part=net,model", "nets=tiny", "models=yolov8n-focal.yaml", "pixels=32", "seconds=0", "threads=1"]
     rows = benchmark.main(given)
     assert [(row.what, row.other, row.where) for row in rows] == [
         ("net forward", "timm", "FocalNet tiny, 32 pixels, batch 8"),
         ("net forward", "transformers", "FocalNet tiny, 32 pixels, batch 8"),
         ("net step", "timm", "FocalNet tiny, 32 pixels, batch 8"),
         ("net step", "transformers", "FocalNet tiny, 32 pixels, batch 8"),
-        ("model, PyTorch", "stock", "YOLOv8n-focal, 32 pixels"),
-        ("model, onnxruntime", "stock", "YOLOv8n-focal, 32 pixels"),
+        ("model, PyTorch", "stock", "yolov8n-focal, 32 pixels"),
+        ("model, onnxruntime", "stock", "yolov8n-focal, 32 pixels"),
     ]
     assert all(row.ours > 0 and row.low <= row.ratio <= row.high for row in rows)
     assert [file.name for file in tmp_path.iterdir()] == ["benchmark.csv"]

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
 import sys
 from pathlib import Path
+from typing import Callable
 
+import few
 import polars as pl
 import pytest
-from support import REPO, run
-from ultralytics import YOLO
+from support import COMMAND, REPO, run
 
 from yolo_focal.comparison.stats.paired_t import difference
 
-SCRIPTS = REPO / "scripts" / "experiments" / "focal_variants"
+SCRIPTS = REPO / "scripts" / "experiments"
 
 
 @pytest.fixture
@@ -36,34 +39,38 @@ def test_comparisons_are_pooled_seed_by_seed(comparisons: list[Path], tmp_path: 
     assert holm[0] == "| against a | mean | one | two | p of the mean |"
     assert [line.split(" | ")[0] for line in holm[2:]] == ["| b", "| c"]  # the highest mean first
     a, b = [0.5, 0.52, 0.49, 0.51], [0.65, 0.66, 0.64, 0.68]
-    once, twice = difference(a, b), difference(a, b, comparisons=2)
+    twice = difference(a, b, comparisons=2)
     assert f"| b | {twice.mean:+.4f} ({twice.low:+.4f} to {twice.high:+.4f}) | +0.1025 (" in holm[2]
     assert holm[2].endswith(f"| {twice.p:.3f} |")
-    alone = run(*script, "correction=none", cwd=tmp_path).stdout.splitlines()
-    assert f"| b | {once.mean:+.4f} ({once.low:+.4f} to {once.high:+.4f}) |" in alone[2]
     assert (tmp_path / "plot.png").stat().st_size > 10_000
 
 
 @pytest.mark.slow
 def test_variants_are_written_beside_controls_of_their_size(tmp_path: Path) -> None:
-    writer = (sys.executable, SCRIPTS / "write_variants.py", "dir=variants", "data=my.yaml")
-    printed = run(*writer, cwd=tmp_path).stdout
+    printed = run(sys.executable, SCRIPTS / "focal_variants.py", "data=one.yaml,two.yaml", cwd=tmp_path).stdout
     rows = [line.split(" | ") for line in printed.splitlines() if line.startswith("| ")][2:]
-    sizes = {row[0].removeprefix("| "): int(row[2].replace(",", "")) for row in rows}
+    sizes = {row[0].removeprefix("| "): int(row[1].replace(",", "")) for row in rows}
     ours = sizes["yolov8n-c2focal"]
     controls = [size for name, size in sizes.items() if "control" in name]
     assert len(controls) == 3 and all(abs(size / ours - 1) < 0.03 for size in controls)
-    assert "seeds=3 imgsz=192 epochs=12 name=choose-yolov8-my" in printed
-    assert "BEST,SECOND seed=3 seeds=8 imgsz=192 epochs=12 name=confirm-my" in printed
+    assert "warning" not in printed.lower()
+    assert "seeds=3 imgsz=160 name=choose-one" in printed
+    assert "models=yolov8n.yaml,BEST,SECOND seed=3 seeds=8 imgsz=160 name=confirm-two" in printed
 
 
 @pytest.mark.slow
-def test_what_models_cost_is_a_fraction_of_the_first_ones(tmp_path: Path) -> None:
-    for name in ("yolov8n", "yolov8n-c2focal"):
-        YOLO(f"{name}.yaml").save(tmp_path / f"{name}.pt")
-    command = (sys.executable, SCRIPTS / "measure_costs.py", "yolov8n.pt", "yolov8n-c2focal.pt", "imgsz=64")
-    printed = run(*command, cwd=tmp_path).stdout
-    first, second = (line.split(" | ") for line in printed.splitlines() if line.startswith("| yolov8n"))
-    assert (first[0], second[0]) == ("| yolov8n", "| yolov8n-c2focal")
-    assert first[3:] == ["1.00", "1.00 |"]
-    assert all(float(cell.rstrip(" |")) > 0 for cell in second[3:])
+def test_the_commands_that_are_printed_run(tmp_path: Path, checkpoint: Path, of_task: Callable[[str], Path]) -> None:
+    few.draw(tmp_path / "set", train=8, val=4)
+    (tmp_path / "my.yaml").write_text(few.yaml_of(tmp_path / "set"))
+    shutil.copy(of_task("detect"), tmp_path / "yolov8n.pt")
+    shutil.copy(checkpoint, tmp_path / "warm.pt")
+    printed = run(sys.executable, SCRIPTS / "focal_variants.py", "dir=v", cwd=tmp_path).stdout
+    (command,) = (line for line in printed.splitlines() if line.endswith("name=starts-my"))
+    short = ("epochs=1", "imgsz=64", "seeds=1", "batch=8", "workers=0", "plots=False", "name=starts")
+    modules = str(SCRIPTS / "focal_variants.py")
+    out = run(COMMAND, *shlex.split(command)[1:], *short, cwd=tmp_path, YOLO_FOCAL_MODULES=modules)
+    results = pl.read_csv(tmp_path / "runs" / "compare" / "starts" / "results.csv")
+    assert results["finished"].all(), out.stdout
+    assert sorted(results["model"]) == sorted(
+        ["warm", "yolov8n", "yolov8n-focal", "yolov8n-identity", "yolov8n-postln", "yolov8n-zero"]
+    )

@@ -1,20 +1,16 @@
 """Pool comparisons of the same models, with the same seeds, on several data sets.
 
-python scripts/experiments/focal_variants/pool_comparisons.py runs/compare/confirm-raccoon runs/compare/confirm-fruit
-    [plot=confirm.png] [correction=holm]
+python scripts/experiments/pool_comparisons.py runs/compare/confirm-a runs/compare/confirm-b [plot=confirm.png]
 
 Prints a Markdown table: each model's mean difference to the first one, with its interval, on each data set and over all
 of them; the highest mean first. Over all of them, the score of a seed is the mean of its scores on the data sets. The
-intervals are corrected by Holm's procedure: those of the data sets together, and those of the means together. With
-`correction=none`, for a table that models are chosen by and nothing is claimed from, each is that of one comparison.
+intervals are corrected by Holm's procedure: those of the data sets together, and those of the means together.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Hashable, Mapping
 from pathlib import Path
-from typing import TypeVar
 
 import polars as pl
 from matplotlib.figure import Figure
@@ -22,42 +18,27 @@ from matplotlib.figure import Figure
 from yolo_focal.comparison.stats.holm import compare_all
 from yolo_focal.comparison.stats.paired_t import Difference
 
-Key = TypeVar("Key", bound=Hashable)
 Scores = dict[int, float]
-Differences = dict[str, Difference]  # by model
+Columns = dict[str, dict[str, Difference]]  # by data set, the mean first, and by model
 
 _MEAN = "mean"
 
 
-def main(*folders: str, plot: str = "", correction: str = "holm") -> None:
+def main(*folders: str, plot: str = "") -> None:
     """Print the table and draw the plot."""
     scores = {Path(folder).name: read(Path(folder)) for folder in folders}
     first, *others = next(iter(scores.values()))
-    claims = {(name, other): (of[first], of[other]) for name, of in scores.items() for other in others}
-    compare = {"holm": compare_together, "none": compare_each}[correction]
-    by_set = compare(claims)
+    by_set = compare_all({(name, other): (of[first], of[other]) for name, of in scores.items() for other in others})
     means = {model: mean_over_sets([of[model] for of in scores.values()]) for model in [first, *others]}
-    columns: dict[str, Differences] = {
-        _MEAN: compare({other: (means[first], means[other]) for other in others}),
-        **{name: {other: by_set[name, other] for other in others} for name in scores},
-    }
-    models = sorted(columns[_MEAN], key=lambda other: -columns[_MEAN][other].mean)
+    of_means = compare_all({other: (means[first], means[other]) for other in others})
+    columns = {_MEAN: of_means, **{name: {other: by_set[name, other] for other in others} for name in scores}}
+    models = sorted(others, key=lambda other: -of_means[other].mean)
     print(f"| against {first} | {' | '.join(columns)} | p of the mean |\n|{' --- |' * (len(columns) + 2)}")
     for model in models:
-        cells = [cell(of_model[model]) for of_model in columns.values()]
-        print(f"| {model} | {' | '.join(cells)} | {columns[_MEAN][model].p:.3f} |")
+        cells = [f"{d.mean:+.4f} ({d.low:+.4f} to {d.high:+.4f})" for d in (of[model] for of in columns.values())]
+        print(f"| {model} | {' | '.join(cells)} | {of_means[model].p:.3f} |")
     if plot:
         draw(columns, models, first).savefig(plot, dpi=150)
-
-
-def compare_together(pairs: Mapping[Key, tuple[Scores, Scores]]) -> dict[Key, Difference]:
-    """Compare pairs of scores, corrected for their number."""
-    return {key: difference for key, difference in compare_all(pairs).items() if difference is not None}
-
-
-def compare_each(pairs: Mapping[Key, tuple[Scores, Scores]]) -> dict[Key, Difference]:
-    """Compare pairs of scores, each as if it were the only one."""
-    return {key: difference for pair in pairs for key, difference in compare_together({pair: pairs[pair]}).items()}
 
 
 def read(folder: Path) -> dict[str, Scores]:
@@ -76,12 +57,7 @@ def mean_over_sets(of_sets: list[Scores]) -> Scores:
     return {seed: sum(scores[seed] for scores in of_sets) / len(of_sets) for seed in sorted(seeds)}
 
 
-def cell(difference: Difference) -> str:
-    """Return a difference with its interval."""
-    return f"{difference.mean:+.4f} ({difference.low:+.4f} to {difference.high:+.4f})"
-
-
-def draw(columns: dict[str, Differences], models: list[str], first: str) -> Figure:
+def draw(columns: Columns, models: list[str], first: str) -> Figure:
     """Draw each model's differences with their intervals, one below the other."""
     figure = Figure(figsize=(7, 1 + 0.14 * len(models) * (len(columns) + 1)), layout="constrained")
     axes = figure.add_subplot(xlabel=f"difference of mAP50-95 to {first}, with the 95 % interval over seeds")
