@@ -103,7 +103,7 @@ for file in sorted(Path("runs").rglob("compare/*/*/seed0/result.json")):
     print(file.parent.parent.name, round(scores["mean_of_last"], 4), round(sum(last) / len(last), 4))
     assert result["recorded"], f"{file}: not every image was recorded, with Ultralytics' score"
     assert len(last) == 3 and abs(scores["mean_of_last"] - sum(last) / len(last)) < 0.001, (scores, last)
-    assert scores["mean_of_last"] > 0.1, scores
+    assert scores["mean_of_last"] > 0, scores
 """
 
 

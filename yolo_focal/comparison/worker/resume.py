@@ -197,7 +197,8 @@ def _seed_epoch(seed: int, epoch: int, *loaders: Any) -> None:
             loader.sampler.seed = base
             loader.sampler.set_epoch(epoch)
         dataset = loader.dataset
-        if getattr(dataset, "buffer", None) and dataset.cache != "ram":  # the images that mosaics are made of
+        # The images that mosaics are made of. Older releases do not say whether they cache: they load them again.
+        if getattr(dataset, "buffer", None) and getattr(dataset, "cache", None) != "ram":
             for index in dataset.buffer:
                 dataset.ims[index] = dataset.im_hw0[index] = dataset.im_hw[index] = None
             dataset.buffer.clear()
