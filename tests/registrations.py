@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from yolo_focal import environment
-from yolo_focal.hook import registry
+from yolo_focal.hook.modules import registry
 
 
 def forget(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from yolo_focal.comparison.compare import compare
     from yolo_focal.errors import ConfigError, UnsupportedUltralyticsError, YoloFocalError
     from yolo_focal.focal import C2Focal, FocalModulation
-    from yolo_focal.hook.channels import Scaling
+    from yolo_focal.hook.modules.channels import Scaling
+    from yolo_focal.hook.modules.registration import register
     from yolo_focal.hook.patch import activate, deactivate, is_active
-    from yolo_focal.hook.registration import register
     from yolo_focal.visualization.visualizer import visualize
 
 __version__: str
@@ -41,14 +41,14 @@ _MODULES = {
     "C2Focal": "focal",
     "ConfigError": "errors",
     "FocalModulation": "focal",
-    "Scaling": "hook.channels",
+    "Scaling": "hook.modules.channels",
     "UnsupportedUltralyticsError": "errors",
     "YoloFocalError": "errors",
     "activate": "hook.patch",
     "compare": "comparison.compare",
     "deactivate": "hook.patch",
     "is_active": "hook.patch",
-    "register": "hook.registration",
+    "register": "hook.modules.registration",
     "visualize": "visualization.visualizer",
 }
 

@@ -32,7 +32,7 @@ def arm() -> None:
         register_post_import_hook(_on_import, "ultralytics.nn.tasks")
         register_post_import_hook(_on_import_of_checks, "ultralytics.utils.checks")
         if environment.FILES in os.environ:  # a child process, which may unpickle a user's class before anything else
-            from yolo_focal.hook import finder
+            from yolo_focal.hook.modules import finder
 
             finder.install()
     except Exception as error:

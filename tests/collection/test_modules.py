@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from yolo_focal import collection
-from yolo_focal.hook import registry
+from yolo_focal.hook.modules import registry
 
 ARGUMENTS: dict[str, list[Any]] = {
     "EMA": [16],

@@ -16,7 +16,8 @@ from torch import nn
 from ultralytics.utils import LOGGER
 
 import yolo_focal
-from yolo_focal.hook import alignment, registry
+from yolo_focal.hook import alignment
+from yolo_focal.hook.modules import registry
 from yolo_focal.twin.graft import graft
 
 

@@ -17,8 +17,9 @@ import ultralytics
 from support import COMMAND, YOLO, environment, further, run
 from torch import nn
 
-from yolo_focal.hook import patch, registry
+from yolo_focal.hook import syntax
 from yolo_focal.hook.doctor import _interpreter as interpreter_of
+from yolo_focal.hook.modules import registry
 
 
 def doctor(cwd: Path, **env: str) -> tuple[int, list[str], list[str]]:
@@ -40,7 +41,7 @@ def test_all_is_well(tmp_path: Path) -> None:
     assert lines[3:6] == [
         "hook: active, started by torch's entry points",
         "hook in a child process: active, started by torch's entry points",
-        f"tested with Ultralytics {patch.TESTED}; here is {ultralytics.__version__} in "
+        f"tested with Ultralytics {syntax.TESTED}; here is {ultralytics.__version__} in "
         f"{Path(ultralytics.__file__).parent}",
     ]
     assert lines[6].startswith("registered: FocalModulation from yolo_focal.focal (")

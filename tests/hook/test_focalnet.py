@@ -17,8 +17,9 @@ from ultralytics.nn.tasks import ClassificationModel
 import yolo_focal
 from yolo_focal import ConfigError, focal
 from yolo_focal.focal import FocalEmbed, FocalNorm, FocalStage
-from yolo_focal.hook import configs, row_arguments
+from yolo_focal.hook import configs
 from yolo_focal.hook.heads import Classifier
+from yolo_focal.hook.rows import arguments
 
 LETTERS = ["n", "s", "x"]
 
@@ -39,13 +40,13 @@ LETTERS = ["n", "s", "x"]
     ],
 )
 def test_values_by_scale(args: list[Any], expected: list[Any]) -> None:
-    assert row_arguments.of_scale(args, "s", LETTERS, "here") == expected
-    assert row_arguments.of_scale(args, "", [], "here") == args
+    assert arguments.of_scale(args, "s", LETTERS, "here") == expected
+    assert arguments.of_scale(args, "", [], "here") == args
 
 
 def test_a_scale_without_a_value_is_named() -> None:
     with pytest.raises(ConfigError) as caught:
-        row_arguments.of_scale([{"s": 2}, 4], "s", LETTERS, "a.yaml, row 2 (FocalEmbed)")
+        arguments.of_scale([{"s": 2}, 4], "s", LETTERS, "a.yaml, row 2 (FocalEmbed)")
     assert str(caught.value) == (
         "a.yaml, row 2 (FocalEmbed): {'s': 2}: no value for n, x; write it, or else: for the others"
     )

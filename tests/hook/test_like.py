@@ -22,7 +22,7 @@ from ultralytics.nn.modules import C2f, C3k2, Detect, Segment
 
 import yolo_focal
 from yolo_focal import ConfigError
-from yolo_focal.hook import stock
+from yolo_focal.hook.rows import stock
 
 FILES = {
     file.name: yaml.safe_load(file.read_text("utf-8"))
@@ -196,7 +196,7 @@ def test_a_variant_is_read_as_the_class_that_it_is_a_variant_of(
 def test_the_nearest_class_that_the_parser_knows_decides() -> None:
     def read_as(cls: type) -> type | None:
         yolo_focal.register(cls)
-        return stock.read_as(cls.__name__, yolo_focal.hook.registry.registered()[cls.__name__])
+        return stock.read_as(cls.__name__, yolo_focal.hook.modules.registry.registered()[cls.__name__])
 
     assert [read_as(cls) for cls in (K2, Derived, PlainK2, Alone)] == [C3k2, Segment, None, None]
 

@@ -15,7 +15,8 @@ from ultralytics.nn import tasks
 
 import yolo_focal
 from yolo_focal import ConfigError
-from yolo_focal.hook import patch, registration, registry
+from yolo_focal.hook import patch
+from yolo_focal.hook.modules import registration, registry
 
 
 def module(leading: int, options: int, several: bool) -> type[nn.Module]:

@@ -20,8 +20,8 @@ from ultralytics.nn import tasks
 import yolo_focal
 from yolo_focal import ConfigError
 from yolo_focal.collection import EMA
-from yolo_focal.hook import registry
 from yolo_focal.hook.holder import Holder
+from yolo_focal.hook.modules import registry
 
 BUILT_IN = list(registry.registered())
 

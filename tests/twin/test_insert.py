@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from ultralytics.nn.modules import SPPF
 
 from yolo_focal import ConfigError, FocalModulation
-from yolo_focal.hook import registration, registry, stock
-from yolo_focal.hook.channels import KEEPING_CHANNELS
+from yolo_focal.hook.modules import registration, registry
+from yolo_focal.hook.modules.channels import KEEPING_CHANNELS
+from yolo_focal.hook.rows import stock
 from yolo_focal.twin import config, rows
 from yolo_focal.twin.checkpoint import derive_checkpoint
 from yolo_focal.twin.graft import graft

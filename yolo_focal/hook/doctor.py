@@ -78,7 +78,8 @@ def report(active: bool, child: str) -> None:
     """
     from ultralytics import YOLO, __file__, __version__
 
-    from yolo_focal.hook import patch, plugins, registry
+    from yolo_focal.hook import patch, syntax
+    from yolo_focal.hook.modules import plugins, registry
 
     if active:
         plugins.load()  # as the parser does before it builds the first model
@@ -89,7 +90,7 @@ def report(active: bool, child: str) -> None:
         "ultralytics": __version__,
         "folder": str(Path(__file__).parent),
         "torch": version("torch"),
-        "tested": patch.TESTED,
+        "tested": syntax.TESTED,
         "registered": [
             f"{name} from {entry.cls.__module__} ({inspect.getsourcefile(entry.cls)})"
             for name, entry in registry.registered().items()

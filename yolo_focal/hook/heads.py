@@ -10,7 +10,7 @@ from torch import nn
 from ultralytics.nn.modules.head import Classify
 
 from yolo_focal.focal import FocalNorm
-from yolo_focal.hook import registry
+from yolo_focal.hook.modules import registry
 
 
 class Classifier(Classify):  # type: ignore[misc]

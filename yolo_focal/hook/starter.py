@@ -7,7 +7,7 @@ from pathlib import Path
 
 from yolo_focal import environment
 from yolo_focal.errors import ConfigError
-from yolo_focal.hook import finder
+from yolo_focal.hook.modules import finder
 
 _TEXT = '''"""Modules of my own for model YAML files."""
 

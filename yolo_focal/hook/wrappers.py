@@ -13,7 +13,8 @@ import torch
 import yaml
 
 from yolo_focal import environment
-from yolo_focal.hook import alignment, configs, origins, plugins, registry
+from yolo_focal.hook import alignment, configs
+from yolo_focal.hook.modules import origins, plugins, registry
 
 
 def with_packaged_models(tasks: ModuleType, yaml_model_load: Callable[..., Any]) -> Callable[..., Any]:

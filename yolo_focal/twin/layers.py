@@ -12,7 +12,8 @@ from torch import Tensor
 from ultralytics.nn.tasks import BaseModel, guess_model_scale, parse_model
 
 from yolo_focal.errors import ConfigError, one_line
-from yolo_focal.hook import configs, registry
+from yolo_focal.hook import configs
+from yolo_focal.hook.modules import registry
 
 SIDE = 256  # of the image that shapes are checked with, as Ultralytics computes strides; a multiple of every stride
 

@@ -7,8 +7,9 @@ import logging
 
 from yolo_focal import environment
 from yolo_focal.errors import ConfigError
-from yolo_focal.hook import plugins, registry, stock
-from yolo_focal.hook.channels import KEEPING_CHANNELS
+from yolo_focal.hook.modules import plugins, registry
+from yolo_focal.hook.modules.channels import KEEPING_CHANNELS
+from yolo_focal.hook.rows import stock
 from yolo_focal.twin.config import FOCAL
 
 _LOGGER = logging.getLogger("yolo_focal")

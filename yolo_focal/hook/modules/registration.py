@@ -18,9 +18,9 @@ from torch import nn
 
 from yolo_focal import environment
 from yolo_focal.errors import ConfigError
-from yolo_focal.hook import children, finder, registry, safe_globals
-from yolo_focal.hook.channels import LEADING_ARGUMENTS, Rule, same_channels
-from yolo_focal.hook.registry import Registered, import_path
+from yolo_focal.hook.modules import children, finder, registry, safe_globals
+from yolo_focal.hook.modules.channels import LEADING_ARGUMENTS, Rule, same_channels
+from yolo_focal.hook.modules.registry import Registered, import_path
 from yolo_focal.hook.tracebacks import describe_refusal
 
 _Module = TypeVar("_Module", bound="Callable[..., nn.Module]")

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from yolo_focal import environment
 from yolo_focal.errors import ConfigError
-from yolo_focal.hook import children, finder, registration, registry
+from yolo_focal.hook.modules import children, finder, registration, registry
 from yolo_focal.hook.tracebacks import describe_error
 
 GROUP = "yolo_focal.modules"

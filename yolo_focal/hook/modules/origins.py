@@ -19,7 +19,7 @@ from torch import nn
 
 from yolo_focal import environment
 from yolo_focal.errors import ConfigError
-from yolo_focal.hook import children
+from yolo_focal.hook.modules import children
 
 _PREFIX = "yolo-focal: from "  # by which the text is found among those of a checkpoint
 

@@ -8,22 +8,29 @@ from typing import Any
 from torch import nn
 
 from yolo_focal.errors import ConfigError
-from yolo_focal.hook.channels import Rule, same_channels
-from yolo_focal.hook.registry import Registered
+from yolo_focal.hook.modules.channels import Rule, same_channels
+from yolo_focal.hook.modules.registry import Registered
 
 _globals: Mapping[str, Any] = {}
 _names: frozenset[str] = frozenset()
+_leaves_nc = False
 
 
-def use(parser_globals: Mapping[str, Any], parser_names: Iterable[str]) -> None:
+def use(parser_globals: Mapping[str, Any], parser_names: Iterable[str], parser_leaves_nc: bool) -> None:
     """Say which parser is asked.
 
     Args:
         parser_globals: The globals of Ultralytics' parser.
         parser_names: The names in its code: of classes whose rows it reads in a way of their own, among others.
+        parser_leaves_nc: Whether it scales no row that has as many channels as there are classes.
     """
-    global _globals, _names
-    _globals, _names = parser_globals, frozenset(parser_names)
+    global _globals, _names, _leaves_nc
+    _globals, _names, _leaves_nc = parser_globals, frozenset(parser_names), parser_leaves_nc
+
+
+def leaves_nc() -> bool:
+    """Return whether the parser scales no row that has as many channels as there are classes."""
+    return _leaves_nc
 
 
 def read_as(name: str, entry: Registered) -> type[nn.Module] | None:

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from yolo_focal.errors import ConfigError
-from yolo_focal.hook.channels import LEADING_ARGUMENTS, Rule, Scaling, given_channels, same_channels
-from yolo_focal.hook.constructors import LikeStock, OfRule
-from yolo_focal.hook.registry import Registered
-from yolo_focal.hook.row_arguments import split
+from yolo_focal.hook.modules.channels import LEADING_ARGUMENTS, Rule, Scaling, given_channels, same_channels
+from yolo_focal.hook.modules.registry import Registered
+from yolo_focal.hook.rows.arguments import split
+from yolo_focal.hook.rows.constructors import LikeStock, OfRule
 from yolo_focal.hook.tracebacks import describe_error
 
 

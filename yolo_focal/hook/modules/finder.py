@@ -12,7 +12,7 @@ from importlib.util import spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 
-from yolo_focal.hook import children
+from yolo_focal.hook.modules import children
 
 
 class _KnownFiles:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-from yolo_focal.hook import children
+from yolo_focal.hook.modules import children
 
 
 def allow(*classes: type) -> None:

@@ -8,7 +8,9 @@ from typing import Any
 
 from yolo_focal import environment
 from yolo_focal.errors import ConfigError, UnknownModuleError
-from yolo_focal.hook import configs, plugins, registry, stock
+from yolo_focal.hook import configs
+from yolo_focal.hook.modules import plugins, registry
+from yolo_focal.hook.rows import stock
 
 
 class Names(Mapping[str, Any]):

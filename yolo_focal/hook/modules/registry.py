@@ -22,9 +22,9 @@ from yolo_focal.focal import (
     LayerScale,
     Mlp,
 )
-from yolo_focal.hook import safe_globals
-from yolo_focal.hook.channels import Rule, given_channels, same_channels, same_channels_and_repeats
 from yolo_focal.hook.holder import Holder
+from yolo_focal.hook.modules import safe_globals
+from yolo_focal.hook.modules.channels import Rule, given_channels, same_channels, same_channels_and_repeats
 
 _TASKS = "ultralytics.nn.tasks"  # its globals are the names that a row may use; not imported here
 

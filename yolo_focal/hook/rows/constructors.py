@@ -10,10 +10,10 @@ from typing import Any, Callable
 from torch import nn
 
 from yolo_focal.errors import ConfigError
-from yolo_focal.hook import origins
-from yolo_focal.hook.channels import LEADING_ARGUMENTS, Rule, same_channels
 from yolo_focal.hook.holder import RESERVED, hold
-from yolo_focal.hook.row_arguments import split
+from yolo_focal.hook.modules import origins
+from yolo_focal.hook.modules.channels import LEADING_ARGUMENTS, Rule, same_channels
+from yolo_focal.hook.rows.arguments import split
 from yolo_focal.hook.tracebacks import describe_error, is_raised_in_package
 
 
