@@ -95,18 +95,18 @@ class FocalModulation(nn.Module):
         """
         check_map("FocalModulation", x, self.proj_in)
         levels = len(self.focal_layers)
-        # y_i = q(x_i) * h(sum_l g_i^l z_i^l), equation 5: query q, gates g (G = f_g(X)) and Z^0 = f_z(X), equation 3.
+        # Focal modulation is y_i = q(x_i) * h(sum over l of g_i^l * z_i^l): query q(X), Z^0 = f_z(X), gates G = f_g(X).
         projection = self.proj_in(x)
         channels = self.focal_layers[0][0].weight.shape[0]  # type: ignore[index]
         query, context, gates = projection.split((projection.shape[1] - channels - levels - 1, channels, levels + 1), 1)
-        # Hierarchical contextualization, equation 4: Z^l = GeLU(DWConv(Z^(l-1))), and the average of the last Z^L.
+        # Hierarchical contextualization: Z^l = GeLU(DWConv(Z^(l-1))), then Z^(L+1) = GeLU(AvgPool(Z^L)).
         contexts = []
         with fast_gradients(self.training):
             for layer in self.focal_layers:
                 context = layer(context)
                 contexts.append(context)
         contexts.append(F.gelu(context.mean((2, 3), keepdim=True)))
-        # Gated aggregation, the sum of equation 5.
+        # Gated aggregation and modulation: the sum, h, and the product with the query.
         with float32_for_float16(projection):
             aggregate = contexts[0] * gates[:, :1]
             for level, context in enumerate(contexts[1:], 1):
