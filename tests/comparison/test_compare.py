@@ -78,7 +78,7 @@ def test_two_models_from_the_command_line() -> None:
     assert re.search(r"yolov8n, seed0: 1 epochs in \d+ s, \d\.\d{4}", out)
     assert "1 of 2 runs have finished; the time left is known after the first epoch of each model" in out
     assert {path.name for path in folder.iterdir() if path.is_file()} == {
-        *("plan.json", "files.json", "model_cost.json", "report.html", "results.csv", "summary.json"),
+        *("plan.json", "files.json", "costs.json", "report.html", "results.csv", "summary.json"),
         *("learning-curves.png", "accuracy-against-time.png", "differences-1-yolov8n-focal.png"),
     }
     rows = steady()
@@ -110,7 +110,7 @@ def test_the_same_command_again_trains_only_what_is_not_whole(whole: Path) -> No
     assert (folder / "report.html").exists()
     # A file of a finished run cut off at any length: that run is done again, to the same table.
     cut_off(folder / "yolov8n" / "seed1" / "result.json")
-    for name in ("results.csv", "summary.json", "plan.json", "model_cost.json", "files.json"):
+    for name in ("results.csv", "summary.json", "plan.json", "costs.json", "files.json"):
         cut_off(folder / name)
     out = run(*FOUR_RUNS, cwd=Path.cwd()).stdout
     assert f"{folder}: 4 runs, 3 of them finished" in out

@@ -20,10 +20,9 @@ import yaml
 from simulate_bootstrap import simulated
 
 from yolo_focal.comparison.launch.devices import Slot
-from yolo_focal.comparison.report import verdicts
+from yolo_focal.comparison.report import report, verdicts
 from yolo_focal.comparison.report.analysis import Pair, analyse
 from yolo_focal.comparison.report.model_cost import Cost
-from yolo_focal.comparison.report.report import report
 from yolo_focal.comparison.stats import bootstrap
 from yolo_focal.comparison.stats.bootstrap import ImagesInterval
 from yolo_focal.comparison.stats.paired_t import Difference, difference
@@ -37,7 +36,7 @@ from yolo_focal.comparison.study.request import LANGUAGES, Options
 from yolo_focal.comparison.study.results import RunResult, table
 from yolo_focal.comparison.study.screened import Rung, Screening
 
-PHRASES = Path(report.__file__).with_name("phrases")
+PHRASES = Path(report.__file__).with_name("locales")
 SCHEMA = json.loads(Path(report.__file__).with_name("summary.schema.json").read_text(encoding="utf-8"))
 METRIC = "metrics/mAP50-95(B)"
 PAIR = Pair("a", "b")

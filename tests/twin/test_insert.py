@@ -60,7 +60,7 @@ class Beside(SPPF):
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Register the modules above, for one test."""
     monkeypatch.setattr(registry, "_modules", dict(registry._modules))
-    monkeypatch.setattr(registry, "_tell_children", lambda *_: None)
+    monkeypatch.setattr(registration, "_tell_children", lambda *_: None)
     for cls in (Half, Shrink, Beside):
         registration.register(cls)
     registration.register(nn.Conv2d, name="Own", like="Conv")

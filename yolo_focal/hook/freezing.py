@@ -54,7 +54,7 @@ def warn(trainer: Any) -> None:
         return
     given = trainer.args.freeze
     kept = _whole(known, given) if isinstance(given, int) else [i for i in given if i not in fresh]
-    value = str(_shortest(kept, layers, max(kept, default=-1) + 1)).replace(" ", "")
+    value = str(_shortest(kept, layers, 0)).replace(" ", "")
     names = ", ".join(f"{i} ({type(layer).__name__})" for i, layer in fresh.items())
     logging.getLogger("ultralytics").warning(
         f"yolo-focal: freeze={str(given).replace(' ', '')} freezes layers that the weights do not have, or not as a "
@@ -68,6 +68,15 @@ def _whole(known: Mapping[int, Origin], below: float = float("inf")) -> list[int
 
 
 def _shortest(indices: list[int], layers: Iterable[nn.Module], number: int) -> int | list[int]:
-    """Return layers as `freeze` takes them: a number, if they are all of so many first ones that have parameters."""
-    first = [index for index, layer in enumerate(layers) if index < number and [*layer.parameters()]]
-    return number if indices == first else indices
+    """Return layers as `freeze` takes them: a number, if they are all of so many first ones that have parameters.
+
+    Args:
+        indices: The layers.
+        layers: All layers of the model.
+        number: The number to return if it freezes these and no others, as smaller ones may.
+    """
+    with_parameters = [index for index, layer in enumerate(layers) if [*layer.parameters()]]
+    for first in (number, max(indices, default=-1) + 1):
+        if indices == [index for index in with_parameters if index < first]:
+            return first
+    return indices
