@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import collections
+import sys
+import zipfile
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+import torch
 from blocks import BLOCKS, write
 from support import python
+from torch import nn
+
+from yolo_focal import ConfigError
+from yolo_focal.hook import origins
 
 SAVE = """
 import sys, types, torch
@@ -86,3 +95,52 @@ def test_without_this_package_it_loads_beside_its_file(folder: Path, tmp_path: P
     code = "import sys; sys.modules['yolo_focal'] = None\n" + LOAD  # it cannot be imported
     env = {"YOLO_CONFIG_DIR": str(folder), "PYTHONPATH": str(tmp_path), "TORCH_DEVICE_BACKEND_AUTOLOAD": "0"}
     assert f"loaded best.pt: {LAYERS}" in python(code, folder, **env).splitlines()
+
+
+SERVED = """
+import functools, http.server, threading, torch
+from ultralytics.nn import tasks
+handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory={folder!r})
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+try:
+    tasks.torch_safe_load(f"http://127.0.0.1:{{server.server_port}}/served.pt")
+except ValueError as error:
+    print("refused", error)
+"""
+
+
+def test_what_is_downloaded_is_looked_at_too(folder: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(folder / "best.pt") as source, zipfile.ZipFile(tmp_path / "served.pt", "w") as served:
+        for name in source.namelist():
+            served.writestr(name, source.read(name))
+        served.writestr("best/filler", bytes(200_000))  # Ultralytics takes what is smaller for an error page
+    (tmp_path / "here").mkdir()
+    out = python(SERVED.format(folder=str(tmp_path)), tmp_path / "here", YOLO_AUTOINSTALL="false", check=False)
+    assert "refused served.pt names my_blocks, which Python does not find. It was trained with" in out
+
+
+def checkpoint_of(file: Path, *values: object) -> Path:
+    torch.save({"model": values}, file)
+    return file
+
+
+def test_a_missing_file_of_a_package_that_is_found_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as context:
+        blocks = ModuleType("email.blocks")
+        blocks.Block = type("Block", (), {"__module__": "email.blocks"})  # type: ignore[attr-defined]
+        context.setitem(sys.modules, "email.blocks", blocks)
+        file = checkpoint_of(tmp_path / "a.pt", blocks.Block())  # type: ignore[attr-defined]
+    with pytest.raises(ConfigError) as caught:
+        origins.check(file)
+    assert str(caught.value) == (
+        f"{file} names email.blocks, which Python does not find. Install the package that it was trained with; if it "
+        f"was a file, write where that is: YOLO_FOCAL_MODULES=/path/email.py yolo val model={file} (on Windows: set "
+        "YOLO_FOCAL_MODULES=/path/email.py first)"
+    )
+
+
+def test_what_python_finds_by_another_name_is_let_through(tmp_path: Path) -> None:
+    """Pickles have Python 2's names of what all but the last are."""
+    file = checkpoint_of(tmp_path / "a.pt", {1}, KeyError("a"), collections.UserDict(), tmp_path, nn.Conv2d(1, 1, 1))
+    origins.check(file)

@@ -124,6 +124,25 @@ def test_deactivated_after_the_start_it_is_as_in_a_process_that_never_had_it(tmp
     assert [f"{key}: {on.get(key)}" for key in off if on.get(key) != off[key]] == []
 
 
+def test_an_import_that_is_under_way_still_asks_every_finder(tmp_path: Path) -> None:
+    """As one in another thread that deactivates meanwhile."""
+    code = """
+import sys
+from importlib.machinery import PathFinder
+from yolo_focal.hook import finder
+class Meanwhile:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        finder.uninstall()
+finder.install()
+sys.meta_path.insert(sys.meta_path.index(PathFinder), Meanwhile)
+import of_mine
+print([f for f in sys.meta_path if 'yolo_focal' in repr(f)])
+"""
+    (tmp_path / "of_mine.py").touch()
+    assert python(code, tmp_path, YOLO_FOCAL_AUTOLOAD="0").splitlines()[-1] == "[]"
+
+
 @pytest.mark.parametrize(
     ("value", "active"),
     [("OFF ", False), ("1", True), *further(("0", False), ("false", False), ("No", False), ("", True))],

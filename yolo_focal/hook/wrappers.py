@@ -48,15 +48,12 @@ def with_modules(torch_safe_load: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(torch_safe_load)
     def load(weight: Any, *args: Any, **kwargs: Any) -> Any:
-        from ultralytics.utils import SETTINGS  # by now it is imported
+        from ultralytics.utils.downloads import attempt_download_asset  # by now it is imported
 
         plugins.load()
         registry.allow_users_classes()
-        for folder in (Path(), Path(SETTINGS["weights_dir"])):  # where Ultralytics looks
-            if (folder / weight).is_file():
-                origins.check(folder / weight)
-                break
         try:
+            origins.check(Path(attempt_download_asset(weight)))  # which Ultralytics asks first too
             return torch_safe_load(weight, *args, **kwargs)
         except FileNotFoundError as error:
             derivation = configs.derivation_of(weight)

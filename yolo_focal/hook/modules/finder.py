@@ -79,7 +79,8 @@ def install() -> None:
 
 def uninstall() -> None:
     """Remove the finders from the import system; has no effect if they are not there."""
-    sys.meta_path[:] = [finder for finder in sys.meta_path if finder is not _KnownFiles and finder is not _neighbours]
+    # A new list, as an import in another thread that is at some place of the present one would miss a finder.
+    sys.meta_path = [finder for finder in sys.meta_path if finder is not _KnownFiles and finder is not _neighbours]
 
 
 def find_elsewhere(name: str, folder: Path | None) -> str | None:

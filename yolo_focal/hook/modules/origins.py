@@ -12,6 +12,7 @@ import shlex
 import sys
 import zipfile
 from _compat_pickle import IMPORT_MAPPING
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Callable
 
@@ -43,10 +44,12 @@ def check(checkpoint: Path) -> None:
 
     Raises:
         ConfigError: It does not find some; the message names the user's file, and the command that does.
+        FileNotFoundError: There is no such checkpoint.
     """
     modules, files = _read(checkpoint)
     users = {Path(file).stem for file in files}
-    missing = sorted(name for name in modules if not _is_found(name) and (name in users or name != "models"))
+    tops = {module: module.partition(".")[0] for module in sorted(modules) if not _is_found(module)}
+    missing = [module for module, top in tops.items() if top in users or top != "models"]
     if not missing:
         return
     gone = [file for file in files if not Path(file).exists()]
@@ -55,7 +58,7 @@ def check(checkpoint: Path) -> None:
     elif files:
         reason = f"It was trained with {' and '.join(files)}; write"
     else:
-        files = [f"/path/{name}.py" for name in missing]
+        files = [f"/path/{top}.py" for top in dict.fromkeys(tops[module] for module in missing)]
         reason = "Install the package that it was trained with; if it was a file, write where that is"
     value = ",".join(files)
     raise ConfigError(
@@ -65,13 +68,20 @@ def check(checkpoint: Path) -> None:
     )
 
 
-def _is_found(name: str) -> bool:
-    # Checkpoints have Python 2's names of the standard library's modules.
-    return name in sys.modules or name in IMPORT_MAPPING or importlib.util.find_spec(name) is not None
+def _is_found(module: str) -> bool:
+    top, *parts = module.split(".")
+    # Checkpoints have Python 2's names of the standard library's modules, and older ones of Ultralytics' and numpy's.
+    if module in sys.modules or top in {*IMPORT_MAPPING, "exceptions", "numpy", "ultralytics"}:
+        return True
+    spec = importlib.util.find_spec(top)
+    for part in parts:
+        folders = spec and spec.submodule_search_locations
+        spec = PathFinder.find_spec(f"{spec.name}.{part}", folders) if spec and folders else None
+    return spec is not None
 
 
 def _read(checkpoint: Path) -> tuple[set[str], list[str]]:
-    """Return the top-level modules that a checkpoint names, and the user's files that are stored in it."""
+    """Return the modules that a checkpoint names, and the user's files that are stored in it."""
     try:
         with zipfile.ZipFile(checkpoint) as archive:
             members = {name.partition("/")[2]: name for name in archive.namelist()}
@@ -81,5 +91,5 @@ def _read(checkpoint: Path) -> tuple[set[str], list[str]]:
     except (zipfile.BadZipFile, KeyError, ValueError):  # no checkpoint
         return set(), []
     texts = [(opcode.name, value) for opcode, value, _ in opcodes if isinstance(value, str)]
-    modules = {value.partition(" ")[0].partition(".")[0] for opcode, value in texts if opcode == "GLOBAL"}
+    modules = {value.partition(" ")[0] for opcode, value in texts if opcode == "GLOBAL"}
     return modules, [*dict.fromkeys(value[len(_PREFIX) :] for _, value in texts if value.startswith(_PREFIX))]
