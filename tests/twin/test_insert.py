@@ -61,8 +61,9 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Register the modules above, for one test."""
     monkeypatch.setattr(registry, "_modules", dict(registry._modules))
     monkeypatch.setattr(registration, "_tell_children", lambda *_: None)
-    for cls in (Half, Shrink, Beside):
+    for cls in (Half, Shrink):
         registration.register(cls)
+    registration.register(Beside, channels="same")
     registration.register(nn.Conv2d, name="Own", like="Conv")
 
 
