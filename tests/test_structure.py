@@ -48,6 +48,12 @@ def test_the_contracts_hold() -> None:
             "No files import each other in a circle",
             "yolo_focal.focal",
         ),
+        (
+            "comparison/store/files.py",
+            "from yolo_focal.comparison.report import i18n",
+            "A comparison's folders import one way",
+            "yolo_focal.comparison.store.files -> yolo_focal.comparison.report.i18n",
+        ),
         ("another.py", "", "Arrows run one way", "yolo_focal.another"),
     ],
 )

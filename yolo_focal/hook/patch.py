@@ -61,9 +61,7 @@ def activate() -> None:
     # Imported before the lock is acquired, because another thread may be importing them: it holds their import locks
     # and calls this function at the end of the import, which would be a deadlock.
     tasks, checks, dist = (importlib.import_module(name) for name in (_TASKS, _CHECKS, _DIST))
-    importlib.import_module("yolo_focal.hook.heads").add()
-    importlib.import_module(_FREEZING).add()
-    finder.install()  # a checkpoint may be unpickled without Ultralytics' functions
+    heads, freezing = (importlib.import_module(f"yolo_focal.hook.{name}") for name in ("heads", "freezing"))
     with _lock:
         _undo_early()
         if not is_active():
@@ -71,6 +69,9 @@ def activate() -> None:
             recoded.function.__code__ = recoded.patched
             stock.use(recoded.function.__globals__, recoded.original.co_names, recoded.leaves_nc)
             _recoded = recoded
+        heads.add()
+        freezing.add()
+        finder.install()  # a checkpoint may be unpickled without Ultralytics' functions
         for owner, name, wrap in (
             (tasks, "yaml_model_load", functools.partial(wrappers.with_packaged_models, tasks)),
             (tasks, "torch_safe_load", wrappers.with_modules),
