@@ -15,7 +15,7 @@ from support import python
 from torch import nn
 
 from yolo_focal import ConfigError
-from yolo_focal.hook import origins
+from yolo_focal.hook.modules import origins
 
 SAVE = """
 import sys, types, torch

@@ -129,7 +129,7 @@ def test_an_import_that_is_under_way_still_asks_every_finder(tmp_path: Path) -> 
     code = """
 import sys
 from importlib.machinery import PathFinder
-from yolo_focal.hook import finder
+from yolo_focal.hook.modules import finder
 class Meanwhile:
     @staticmethod
     def find_spec(name, path=None, target=None):
