@@ -16,7 +16,9 @@ PROJECT = tomllib.loads((REPO / "pyproject.toml").read_text("utf-8"))["project"]
 DISTRIBUTIONS = {"cv2": "opencv-python", "faster_coco_eval": "faster-coco-eval", "PIL": "pillow", "yaml": "pyyaml"}
 # Where a package of an extra may be imported; everywhere else only what `pip install yolo-focal` brings.
 EXTRAS = {"comparison/": ("compare",), "twin/foreign.py": ("weights",)}
-EXTRAS.update({f"comparison/{name}.py": ("compare", "ray") for name in ("cluster", "storage", "trial", "watch")})
+EXTRAS.update(
+    {f"comparison/launch/ray_{name}.py": ("compare", "ray") for name in ("callback", "cluster", "node", "storage")}
+)
 
 
 def names(requirements: list[str]) -> set[str]:
