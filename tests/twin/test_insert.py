@@ -306,14 +306,6 @@ NEW = "[-1, 1, C2Focal, []]"
             f"backbone: [\r\n  [-1, 1, SPPF, []],\r\n  {NEW},\r\n  [-1, 1, Conv, [8]]\r\n]\r\n"
             "head: [[1, 1, Detect, [nc]]]\r\n",
         ),
-        (  # aliases: of a row, of what a row reads, and of the rows themselves
-            "r: &r [-1, 1, SPPF, []]\nf: &f [-1, 0]\nbackbone:\n- *r\nhead:\n- [*f, 1, Detect, [nc]]\n",
-            f"r: &r [-1, 1, SPPF, []]\nf: &f [-1, 0]\nbackbone:\n- *r\n- {NEW}\nhead:\n- [[-1, 1], 1, Detect, [nc]]\n",
-        ),
-        (
-            "b: &b [[-1, 1, SPPF, []]]\nbackbone: *b\nhead:\n- [-1, 1, Detect, [nc]]\n",
-            f"b: &b [[-1, 1, SPPF, []]]\nbackbone: [[-1, 1, SPPF, []], {NEW}]\nhead:\n- [-1, 1, Detect, [nc]]\n",
-        ),
         (
             "backbone:\n  -\n    - -1\n    - 1\n    - SPPF\n    - - 64\n      - 5 # pooled\n"
             "head:\n  - [0, 1, Detect, [nc]]",
@@ -324,14 +316,6 @@ NEW = "[-1, 1, C2Focal, []]"
 )
 def test_a_row_is_inserted_behind_another_in_any_style(text: str, twin: str) -> None:
     assert config.twin(text, "x.yaml", after="SPPF", module="C2Focal").text == twin
-
-
-def test_arguments_are_written_as_yaml() -> None:
-    arguments = [1, {"norm": "layer", "e": 0.25}]
-    text = "backbone: [[-1, 1, SPPF, [64, 5]]]\nhead: [[0, 1, Detect, [nc]]]\n"
-    twin = config.twin(text, "x.yaml", module="C2Focal", arguments=arguments)
-    assert twin.text.startswith("backbone: [[-1, 1, C2Focal, [1, {norm: layer, e: 0.25}]]]")
-    assert twin.config["backbone"] == [[-1, 1, "C2Focal", arguments]]
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,6 @@ def derive_checkpoint(
     replace: str = "SPPF",
     after: str = "",
     module: str = FOCAL,
-    arguments: Sequence[Any] = (),
 ) -> None:
     """Write the twin of a checkpoint, with the same classes, task and training arguments.
 
@@ -49,7 +47,6 @@ def derive_checkpoint(
         replace: The module to replace, as the model YAML names it, or a row's index.
         after: The module to insert another behind, or a row's index; empty to replace.
         module: The registered module that replaces another or is inserted.
-        arguments: Its arguments, as in a row.
 
     Raises:
         ConfigError: There is no such checkpoint or module, no module to replace, no image to fit to, or `save` exists.
@@ -66,7 +63,7 @@ def derive_checkpoint(
     yolo.model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        grafted = graft(yolo.model, model, replace, after, module, arguments)
+        grafted = graft(yolo.model, model, replace, after, module)
     for change in [*grafted.changes, *grafted.weights]:
         LOGGER.info(change)
     if grafted.layers:

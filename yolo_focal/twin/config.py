@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,9 +50,7 @@ class ParsedTwin(NamedTuple):
     changes: list[str]
 
 
-def twin(
-    text: str, file: str, replace: str = "SPPF", after: str = "", module: str = FOCAL, arguments: Sequence[Any] = ()
-) -> Twin:
+def twin(text: str, file: str, replace: str = "SPPF", after: str = "", module: str = FOCAL) -> Twin:
     """Replace a module in a model YAML, or insert one; every other character stays as it is.
 
     Where rows are inserted, the indices in the first column of the rows behind them are changed, and those that begin a
@@ -64,7 +62,6 @@ def twin(
         replace: As for `parsed_twin`.
         after: As for `parsed_twin`.
         module: As for `parsed_twin`.
-        arguments: As for `parsed_twin`.
 
     Returns:
         The twin; its rows are counted from 0 through backbone and head, as in Ultralytics' model table. Its text parses
@@ -74,29 +71,20 @@ def twin(
         ConfigError: There is nothing to replace, the file is not a model YAML, or its text cannot be edited.
     """
     original = _parse(text, file)
-    parsed = parsed_twin(original, file, replace, after, module, arguments)
-    try:
-        edited = _edited(text, original, parsed, (module, _flow([*arguments])), after or replace)
-        difference = _difference(edited, parsed.config)
-    except ValueError as error:
-        difference = str(error)
-    except RecursionError:
-        difference = "an anchor contains an alias of itself"
+    edit.check(text, file)
+    parsed = parsed_twin(original, file, replace, after, module)
+    edited = _edited(text, original, parsed, module, after or replace)
+    difference = _difference(edited, parsed.config)
     if difference:
         raise ConfigError(
             f"{file}: its text cannot be edited: {difference}; write backbone and head as lists of "
-            "[from, repeats, module, [args]], without anchors"
+            "[from, repeats, module, [args]]"
         )
     return Twin(edited, original, *parsed)
 
 
 def parsed_twin(
-    config: dict[str, Any],
-    file: str,
-    replace: str = "SPPF",
-    after: str = "",
-    module: str = FOCAL,
-    arguments: Sequence[Any] = (),
+    config: dict[str, Any], file: str, replace: str = "SPPF", after: str = "", module: str = FOCAL
 ) -> ParsedTwin:
     """Derive the twin of a parsed config, as `twin` does from its text.
 
@@ -109,7 +97,6 @@ def parsed_twin(
         replace: The module to replace, as the rows name it, or a row's index.
         after: The module to insert a row behind, as the rows name it, or a row's index; empty to replace.
         module: The module that replaces another or is inserted.
-        arguments: Its arguments.
 
     Raises:
         ConfigError: There is nothing to replace, or nothing to insert behind.
@@ -118,19 +105,18 @@ def parsed_twin(
     rows = [*config["backbone"], *config["head"]]
     names = [str(row[2]) for row in rows]
     positions = find(names, file, replace, after)
-    given, in_backbone = [*arguments], len(config["backbone"])
+    in_backbone = len(config["backbone"])
     changes: list[str] = []
     derived: list[list[Any]] = []
     for index, row in enumerate(rows):
         if index in positions.before:
             place = "before Classify, as there is no SPPF" if positions.is_before_head else f"behind {names[index - 1]}"
-            changes.append(f"row {len(derived)}: {module}, {given} {place}")
-            derived.append([-1, 1, module, given])
+            changes.append(f"row {len(derived)}: {module}, [] {place}")
+            derived.append([-1, 1, module, []])
         entries = row[1:]
         if index in positions.replaced:
-            changes.append(f"row {index}: {names[index]}, {row[3]} -> {module}, {given}")
-            entries = [row[1], module, given]
-        # A new list, because an alias makes two rows the same object.
+            changes.append(f"row {index}: {names[index]}, {row[3]} -> {module}, []")
+            entries = [row[1], module, []]
         derived.append([positions.reads(row[0], index), *entries])
     if positions.before and not positions.is_before_head:
         changes.append(f"rows from {positions.before[0]} on: moved, and the indices that they read with them")
@@ -219,37 +205,28 @@ def check_is_free(save: Path) -> None:
         raise ConfigError(f"{save}: there is another file of that name; write save= with a new one")
 
 
-def _edited(text: str, original: dict[str, Any], parsed: ParsedTwin, new: tuple[str, str], chosen: str) -> str:
+def _edited(text: str, original: dict[str, Any], parsed: ParsedTwin, module: str, chosen: str) -> str:
     """Return the text of a twin, before it is verified.
 
     Args:
         text: The original's text.
         original: The original, parsed.
         parsed: The twin, parsed.
-        new: The new module, and its arguments as YAML.
+        module: The new module.
         chosen: The module that was to be replaced, or to insert behind.
     """
     positions = parsed.positions
     if positions.replaced:
-        return edit.replace(text, positions.replaced, *new)
+        return edit.replace(text, positions.replaced, module)
     rows = [*original["backbone"], *original["head"]]
-    sources = {index: positions.reads(row[0], index) for index, row in enumerate(rows)}
-    changed = {index: _flow(source) for index, source in sources.items() if source != rows[index][0]}
-    text = edit.read_from(text, changed, {index: positions.moved(index) for index in sources})
-    row = "[-1, 1, {}, {}]".format(*new)
+    reads = [(row[0], positions.reads(row[0], index)) for index, row in enumerate(rows)]
+    text = edit.read_from(text, reads, [positions.moved(index) for index in range(len(rows))])
+    row = f"[-1, 1, {module}, []]"
     if positions.is_before_head:
         return edit.insert_before_last(text, row, f"this model has no {chosen} to replace")
     for index in reversed(positions.before):
         text = edit.insert_behind(text, index - 1, row)
     return text
-
-
-def _flow(value: Any) -> str:
-    """Return a list or a number as YAML in flow style, on one line."""
-    text: str = yaml.safe_dump(
-        [value], default_flow_style=True, sort_keys=False, width=float("inf"), allow_unicode=True
-    )
-    return text.strip()[1:-1]
 
 
 def _parse(text: str, file: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-_SEQ = "tag:yaml.org,2002:seq"
+from yolo_focal.errors import ConfigError
 
 
 class _Edit(NamedTuple):
@@ -24,176 +24,124 @@ class _Edit(NamedTuple):
     new: str
 
 
-class _Alias(yaml.Node):
-    """An alias: the value of the anchor's node, and the marks of the alias itself.
-
-    Args:
-        anchor: The node that has the anchor.
-        event: The alias.
-    """
-
-    def __init__(self, anchor: Any, event: Any) -> None:
-        super().__init__(anchor.tag, anchor.value, event.start_mark, event.end_mark)
-        self.anchor = anchor
-
-
-class _Loader(yaml.SafeLoader):
-    """Composes a text's nodes with an `_Alias` for each alias, where PyYAML has the anchor's node itself."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self.aliases: list[_Alias] = []
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        event = self.peek_event()  # type: ignore[no-untyped-call]
-        node = super().compose_node(parent, index)
-        if isinstance(event, yaml.AliasEvent):
-            node = _Alias(node, event)
-            self.aliases.append(node)
-        return node
-
-
-def replace(text: str, indices: list[int], module: str, arguments: str = "[]") -> str:
-    """Replace the module of some rows and their arguments.
-
-    Where a row, its module or its arguments are an alias, the new ones are written where the alias stands. Where they
-    have an anchor, its aliases elsewhere are replaced by their values.
+def check(text: str, file: str) -> None:
+    """Check that backbone and head are written out in a text: as keys of its own, without anchors and aliases.
 
     Args:
         text: A valid model YAML.
+        file: Its name, for messages.
+
+    Raises:
+        ConfigError: They are not.
+    """
+    marks = [token for token in yaml.scan(text) if isinstance(token, (yaml.AnchorToken, yaml.AliasToken))]
+    nodes = _nodes(text)
+    for part in ("backbone", "head"):
+        expected = f"write the rows of {part} in full, each as [from, repeats, module, [args]]"
+        if part not in nodes:
+            raise ConfigError(f"{file}: {part} is not a key of its own but merged by <<, and is not edited; {expected}")
+        start, end = nodes[part].start_mark.index, nodes[part].end_mark.index
+        for mark in marks:
+            if start <= mark.start_mark.index < end:
+                name = f"{'&' if isinstance(mark, yaml.AnchorToken) else '*'}{mark.value}"
+                line = mark.start_mark.line + 1
+                raise ConfigError(f"{file}, line {line}: {name}: anchors and aliases are not edited; {expected}")
+
+
+def replace(text: str, indices: list[int], module: str) -> str:
+    """Replace the module of some rows, and their arguments by none.
+
+    Args:
+        text: A model YAML that passes `check`, here as in the other functions.
         indices: The rows' indices, counted through backbone and head.
         module: The new module's name.
-        arguments: The new arguments, in flow style.
     """
-    parts, aliases = _compose(text)
-    return _apply(text, _entries(text, parts, {index: {2: module, 3: arguments} for index in indices}), aliases)
+    _, rows = _rows(text)
+    entries = [(rows[index].value[position], new) for index in indices for position, new in ((2, module), (3, "[]"))]
+    return _apply(text, [_Edit(*_span(text, entry), new) for entry, new in entries])
 
 
-def read_from(text: str, sources: dict[int, str], moved: dict[int, int]) -> str:
-    """Replace what rows read, and the indices that begin their comments.
+def read_from(text: str, reads: list[tuple[Any, Any]], moved: list[int]) -> str:
+    """Replace the indices that rows read, and those that begin their comments.
 
     Args:
-        text: A valid model YAML.
-        sources: Index of a row, counted through backbone and head -> its new `from`, in flow style.
-        moved: Index of each row -> the one that a comment on its line is to begin with in place of that.
+        text: The model YAML.
+        reads: What each row reads and is to read: an index, or a list of as many.
+        moved: What a comment on a row's line is to begin with, in place of the row's index.
     """
-    parts, aliases = _compose(text)
-    edits = _entries(text, parts, {index: {0: source} for index, source in sources.items()})
-    for index, row in enumerate(row for part in parts if not isinstance(part, _Alias) for row in part.value):
-        end = _span(text, row)[1]
-        comment = re.compile(r"[ \t]*#[ \t]*(\d+)\b").match(text, end)
-        if comment and int(comment[1]) == index != moved.get(index, index):
+    edits = []
+    for index, (row, (old, new)) in enumerate(zip(_rows(text)[1], reads)):
+        node = row.value[0]
+        entries = zip(node.value, old, new) if isinstance(old, list) else [(node, old, new)]
+        edits += [_Edit(*_span(text, entry), str(after)) for entry, before, after in entries if after != before]
+        comment = re.compile(r"[ \t]*#[ \t]*(\d+)\b").match(text, _span(text, row)[1])
+        if comment and int(comment[1]) == index:
             edits.append(_Edit(*comment.span(1), str(moved[index])))
-    return _apply(text, edits, aliases)
+    return _apply(text, edits)
 
 
 def insert_before_last(text: str, row: str, comment: str) -> str:
     """Insert a row before the last one.
 
     Args:
-        text: A valid model YAML.
+        text: The model YAML.
         row: The row, in flow style.
         comment: A comment for it, which is left out where the rows are in flow style.
     """
-    parts, aliases = _compose(text)
-    rows = [part for part in parts if part.value][-1]
-    last = rows.value[-1]
-    position = last.start_mark.index
-    if isinstance(rows, _Alias):
-        new = [*rows.value[:-1], yaml.compose(row, Loader=yaml.SafeLoader), last]
-        edit = _Edit(*_span(text, rows), _flow(yaml.SequenceNode(_SEQ, new)))
-    elif rows.flow_style:
-        own_line = re.search(r"(\r\n|[\r\n])[ \t]*\Z", text[:position])
-        edit = _Edit(position, position, f"{row},{own_line[0] if own_line else ' '}")
-    else:
-        dash = _dash(text, position)
-        line_break = re.search(r"\r\n|[\r\n]", text)
-        indent = (line_break[0] if line_break else "\n") + " " * dash.column
-        edit = _Edit(dash.index, dash.index, f"- {row} # {comment}{indent}")
-    return _apply(text, [edit], aliases)
+    parts, rows = _rows(text)
+    position = rows[-1].start_mark.index
+    if parts[-1].flow_style:
+        return _apply(text, [_Edit(position, position, f"{row},{_own_line(text, position)}")])
+    dash = _dash(text, position)
+    new = f"- {row} # {comment}{_line_break(text)}{' ' * dash.column}"
+    return _apply(text, [_Edit(dash.index, dash.index, new)])
 
 
 def insert_behind(text: str, index: int, row: str) -> str:
     """Insert a row behind another one, on the line below it where the rows are in block style.
 
     Args:
-        text: A valid model YAML.
+        text: The model YAML.
         index: The other row's index, counted through backbone and head.
         row: The row, in flow style.
     """
-    parts, aliases = _compose(text)
-    part = parts[0] if index < len(parts[0].value) else parts[1]
-    position = index if part is parts[0] else index - len(parts[0].value)
-    other = part.value[position]
-    start, end = _span(text, other)
+    parts, rows = _rows(text)
+    start, end = _span(text, rows[index])
+    if parts[index].flow_style:
+        return _apply(text, [_Edit(end, end, f",{_own_line(text, start)}{row}")])
+    end += len(re.split(r"[\r\n]", text[end:], maxsplit=1)[0])
+    new = f"{_line_break(text)}{' ' * _dash(text, start).column}- {row}"
+    return _apply(text, [_Edit(end, end, new)])
+
+
+def _nodes(text: str) -> dict[str, Any]:
+    """Return the node of each key of a text."""
+    root: Any = yaml.compose(text, Loader=yaml.SafeLoader)
+    return {key.value: value for key, value in root.value}
+
+
+def _rows(text: str) -> tuple[list[Any], list[Any]]:
+    """Return for each row the node of the list that it is in, and its own."""
+    nodes = _nodes(text)
+    pairs = [(nodes[part], row) for part in ("backbone", "head") for row in nodes[part].value]
+    return [part for part, _ in pairs], [row for _, row in pairs]
+
+
+def _own_line(text: str, position: int) -> str:
+    """Return what parts a row at a position from the one before it: a line break and its indent, or a space."""
+    own_line = re.search(r"(\r\n|[\r\n])[ \t]*\Z", text[:position])
+    return own_line[0] if own_line else " "
+
+
+def _line_break(text: str) -> str:
     line_break = re.search(r"\r\n|[\r\n]", text)
-    if isinstance(part, _Alias):
-        new = [*part.value]
-        new.insert(position + 1, yaml.compose(row, Loader=yaml.SafeLoader))
-        edit = _Edit(*_span(text, part), _flow(yaml.SequenceNode(_SEQ, new)))
-    elif part.flow_style:
-        own_line = re.search(r"(\r\n|[\r\n])[ \t]*\Z", text[:start])
-        edit = _Edit(end, end, f",{own_line[0] if own_line else ' '}{row}")
-    else:
-        rest = re.compile(r"[^\r\n]*").match(text, end)
-        end = rest.end() if rest else end
-        edit = _Edit(end, end, f"{line_break[0] if line_break else chr(10)}{' ' * _dash(text, start).column}- {row}")
-    return _apply(text, [edit], aliases, part)
+    return line_break[0] if line_break else "\n"
 
 
 def _dash(text: str, position: int) -> Any:
     """Return the mark of the dash of a block-style entry that starts at a position."""
     entries = (token.start_mark for token in yaml.scan(text) if isinstance(token, yaml.BlockEntryToken))
     return [mark for mark in entries if mark.index < position][-1]
-
-
-def _compose(text: str) -> tuple[list[Any], list[_Alias]]:
-    """Return the nodes of backbone and head, and all aliases.
-
-    Raises:
-        ValueError: Backbone or head is not a key of the text.
-    """
-    loader = _Loader(text)
-    try:
-        root: Any = loader.get_single_node()
-    finally:
-        loader.dispose()  # type: ignore[no-untyped-call]
-    nodes = {key.value: value for key, value in root.value}
-    try:
-        return [nodes["backbone"], nodes["head"]], loader.aliases
-    except KeyError as error:
-        raise ValueError(f"{error.args[0]} is not a key of its own") from None
-
-
-def _entries(text: str, parts: list[Any], rows: dict[int, dict[int, str]]) -> list[_Edit]:
-    """Return the edits that replace entries of rows.
-
-    Args:
-        text: The model YAML.
-        parts: The nodes of backbone and head.
-        rows: Index of a row, counted through backbone and head -> position of an entry in it -> the new entry.
-    """
-    edits = []
-    first = 0
-    for part in parts:
-        chosen = {index - first: new for index, new in rows.items() if 0 <= index - first < len(part.value)}
-        first += len(part.value)
-        if isinstance(part, _Alias) and chosen:
-            nodes = [_row(row, chosen[k]) if k in chosen else row for k, row in enumerate(part.value)]
-            edits.append(_Edit(*_span(text, part), _flow(yaml.SequenceNode(_SEQ, nodes))))
-            continue
-        for row, new in ((part.value[k], new) for k, new in chosen.items()):
-            if isinstance(row, _Alias):
-                edits.append(_Edit(*_span(text, row), _flow(_row(row, new))))
-            else:
-                edits += [_Edit(*_span(text, row.value[k]), entry) for k, entry in new.items()]
-    return edits
-
-
-def _row(old: yaml.Node, new: dict[int, str]) -> yaml.Node:
-    """Return a row with new entries, by their positions."""
-    composed = {k: yaml.compose(entry, Loader=yaml.SafeLoader) for k, entry in new.items()}
-    return yaml.SequenceNode(_SEQ, [composed.get(k, entry) for k, entry in enumerate(old.value)])
 
 
 def _span(text: str, node: yaml.Node) -> tuple[int, int]:
@@ -205,42 +153,7 @@ def _span(text: str, node: yaml.Node) -> tuple[int, int]:
     return start, start + len(text[start : last.end_mark.index].rstrip())
 
 
-def _flow(node: yaml.Node) -> str:
-    """Return a node's text in flow style, with the values of its aliases."""
-    # Inside a list, because a plain scalar may hold characters there that separate its entries.
-    entry = yaml.SequenceNode(_SEQ, [_without_aliases(node)], flow_style=True)
-    text: str = yaml.serialize(entry, Dumper=yaml.SafeDumper, width=float("inf"), allow_unicode=True)
-    return text.strip()[1:-1]
-
-
-def _without_aliases(node: Any) -> yaml.Node:
-    """Return a copy of a node in flow style, without aliases and anchors."""
-    node = node.anchor if isinstance(node, _Alias) else node
-    if isinstance(node, yaml.ScalarNode):
-        return yaml.ScalarNode(node.tag, node.value, style=node.style)
-    if isinstance(node, yaml.SequenceNode):
-        return yaml.SequenceNode(node.tag, [_without_aliases(entry) for entry in node.value], flow_style=True)
-    pairs = [(_without_aliases(key), _without_aliases(value)) for key, value in node.value]
-    return yaml.MappingNode(node.tag, pairs, flow_style=True)
-
-
-def _apply(text: str, edits: list[_Edit], aliases: list[_Alias], grown: Any = None) -> str:
-    """Edit the text, and replace each alias whose anchor's node is edited by the value that it had.
-
-    Args:
-        text: The text.
-        edits: The edits.
-        aliases: All aliases of the text.
-        grown: The list that an edit adds an entry to; that may stand behind what is the list's end so far.
-    """
-    values = []
-    for alias in aliases:
-        start, end = _span(text, alias)
-        anchor_start, anchor_end = _span(text, alias.anchor)
-        is_replaced = any(edit.start <= start and end <= edit.end for edit in edits)
-        is_changed = alias.anchor is grown or any(edit.start < anchor_end and anchor_start < edit.end for edit in edits)
-        if is_changed and not is_replaced:
-            values.append(_Edit(start, end, _flow(alias)))
-    for edit in sorted([*edits, *values], reverse=True):
+def _apply(text: str, edits: list[_Edit]) -> str:
+    for edit in sorted(edits, reverse=True):
         text = text[: edit.start] + edit.new + text[edit.end :]
     return text

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -40,7 +39,6 @@ def graft(
     replace: str = "SPPF",
     after: str = "",
     module: str = FOCAL,
-    arguments: Sequence[Any] = (),
 ) -> Graft:
     """Make the twin of a network.
 
@@ -53,7 +51,6 @@ def graft(
         replace: The module to replace, as the rows name it, or a row's index.
         after: The module to insert another behind, or a row's index; empty to replace.
         module: The module that replaces another or is inserted.
-        arguments: Its arguments, as in a row.
 
     Returns:
         The twin. A new layer has its constructor's weights, apart from an inserted FocalModulation; one that has all
@@ -62,7 +59,7 @@ def graft(
     Raises:
         ConfigError: There is nothing to replace or to insert behind, or a module does not keep its input's shape.
     """
-    config, positions, changes = parsed_twin(original.yaml, file, replace, after, module, arguments)
+    config, positions, changes = parsed_twin(original.yaml, file, replace, after, module)
     layers.check_shapes(original, positions.replaced, layers.old(file, replace, module))
     layers.check_new(config, positions.new, file, module)
     channels = configs.input_channels(config)
