@@ -120,16 +120,6 @@ def test_where_none_can_be_read_that_is_an_error(partly: Path, monkeypatch: pyte
     )
 
 
-def test_a_split_is_a_folder_or_a_list_of_images(folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "val.txt").write_text(f"./real/red.png\n{folder / 'linked' / 'green.jpg'}\n\n", encoding="utf-8-sig")
-    listed = [tmp_path / "real" / "red.png", folder / "linked" / "green.jpg"]
-    assert images.of_split(str(tmp_path / "val.txt")) == sorted(listed)
-    assert images.of_split(folder) == images.find(folder)
-    assert images.of_split([str(folder), str(tmp_path / "val.txt")]) == sorted([*images.find(folder), *listed])
-    with pytest.raises(ConfigError, match=r"data=.*none: there is no such folder"):
-        images.of_split(tmp_path / "none")
-
-
 PEAK = """
 import resource, sys
 from pathlib import Path

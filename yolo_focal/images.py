@@ -53,28 +53,6 @@ def find(folder: str | Path, argument: str = "images") -> list[Path]:
     return images
 
 
-def of_split(split: str | Path | list[str]) -> list[Path]:
-    """Return the image files of a data set's split.
-
-    Args:
-        split: What a data YAML names, with whole paths: a folder, a text file that lists images, or several of them.
-
-    Raises:
-        ConfigError: A folder has no image in it, or there is no such file.
-    """
-    files = []
-    for part in split if isinstance(split, list) else [split]:
-        path = Path(part)
-        if path.is_file():  # as Ultralytics reads it: a line that starts with ./ is relative to the file
-            lines = path.read_text(encoding="utf-8-sig").split("\n")
-            files += [
-                path.parent / line if line.startswith("./") else Path(line) for line in map(str.strip, lines) if line
-            ]
-        else:
-            files += find(path, "data")
-    return sorted(file for file in files if file.suffix[1:].lower() in IMG_FORMATS)
-
-
 def readable(files: list[Path], source: str) -> list[Path]:
     """Return the images that can be read whole, and log a line that counts and names the others.
 
@@ -98,14 +76,6 @@ def readable(files: list[Path], source: str) -> list[Path]:
     if bad:
         LOGGER.warning(f"{source}: {len(bad)} of {len(files)} images cannot be read whole and are left out: {names}")
     return good
-
-
-def lacks_end(file: Path) -> bool:
-    """Return whether a file is a JPEG without its end marker, which Ultralytics writes anew before a training."""
-    with file.open("rb") as opened:
-        start = opened.read(2)
-        opened.seek(-2, os.SEEK_END)
-        return start == _JPEG_START and opened.read(2) != _JPEG_END
 
 
 def letterboxed(files: list[Path], side: int) -> Iterator[Tensor]:
@@ -175,11 +145,19 @@ def read(file: Path) -> Image:
     return cast("Image", image)
 
 
+def _lacks_end(file: Path) -> bool:
+    """Return whether a file is a JPEG without its end marker."""
+    with file.open("rb") as opened:
+        start = opened.read(2)
+        opened.seek(-2, os.SEEK_END)
+        return start == _JPEG_START and opened.read(2) != _JPEG_END
+
+
 def _is_readable(file: Path) -> bool:
     """Return whether an image can be decoded from its start to its end."""
     if cv2.imread(str(file)) is None:
         return False
-    if not lacks_end(file):
+    if not _lacks_end(file):
         return True
     try:  # it may be whole, with something behind it
         with PillowImage.open(file) as image:

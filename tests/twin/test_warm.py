@@ -249,6 +249,22 @@ def test_what_is_not_held_out_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize(
+    ("losses", "line"),
+    [
+        ([0.5, 0.125], "layer 9: explains 87.5% of the old layer's variance on images that were held out from the fit"),
+        (
+            [math.nan, math.nan],
+            "layer 9: how well it fits other images is not known: of fewer than 16 none were held out",
+        ),
+    ],
+)
+def test_the_log_says_what_the_fit_explains_of_images_held_out(losses: list[float], line: str) -> None:
+    curve = [warm.Point(9, step, 0.1, loss) for step, loss in enumerate(losses)]
+    assert warm.explained(curve) == [line]
+    assert warm.explained([*curve, *(point._replace(layer=8) for point in curve)]) == [line, line.replace("9:", "8:")]
+
+
+@pytest.mark.parametrize(
     ("losses", "is_flat"),
     [
         ([], False),
@@ -370,20 +386,23 @@ def test_whoever_stops_it_finds_nothing_written(
     assert not list(tmp_path.iterdir())
 
 
-def test_whoever_stops_the_evaluation_has_the_twin(
+def test_whoever_stops_the_validation_has_the_twin(
     untrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
+    def stop(model: str | Path, _: str) -> dict[str, float]:
+        if model == twin:
+            raise KeyboardInterrupt
+        return {"top1": 0.5}
 
     lines: list[str] = []
-    monkeypatch.setattr(checkpoint, "Evaluation", lambda *_: SimpleNamespace(report=stop))
+    monkeypatch.setattr(checkpoint.evaluation, "difference", lambda *_: "")
+    monkeypatch.setattr(checkpoint.evaluation, "validate", stop)
     monkeypatch.setattr(LOGGER, "info", lines.append)
     twin = tmp_path / "twin.pt"
     checkpoint.derive_checkpoint(str(untrained / "yolov8n-cls.pt"), twin, data="my.yaml")
     assert lines[-3:] == [
         f"{twin}: written",
-        f"{twin}: written, but not evaluated",
+        f"{twin}: written, but not validated",
         f"yolo train model={twin} data=my.yaml",
     ]
     assert [file.name for file in tmp_path.iterdir()] == ["twin.pt"]
@@ -414,7 +433,11 @@ def test_the_twin_of_a_trained_checkpoint_finds_what_it_found(
         *(COMMAND, "derive", f"model={stock}", f"images={unlabelled}", "data=shapes.yaml", "save=new/twin.pt"),
         cwd=tmp_path,
     ).stdout
-    *_, report, command = out.splitlines()
+    *_, report, command = lines = out.splitlines()
+    explained = re.compile(
+        r"layer 9: explains (\S+)% of the old layer's variance on images that were held out from the fit"
+    )
+    assert 50 < float(next(found[1] for found in map(explained.fullmatch, lines) if found)) < 100
     assert command == "yolo train model=new/twin.pt data=shapes.yaml"
     scores = re.fullmatch(r"mAP50-95\(B\): (\S+) before, (\S+) after \((\S+)%\)", report)
     before, after, share = map(float, scores.groups())

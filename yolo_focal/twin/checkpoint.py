@@ -1,8 +1,7 @@
-"""Derives the twin of a trained checkpoint: replaces or inserts a module, fits it, saves and evaluates."""
+"""Derives the twin of a trained checkpoint: replaces or inserts a module, fits it, saves and validates."""
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,8 @@ from yolo_focal.files import whole
 from yolo_focal.hook import checkpoints, configs
 from yolo_focal.images import find as find_images
 from yolo_focal.images import readable
-from yolo_focal.twin import modules, warm
+from yolo_focal.twin import evaluation, modules, warm
 from yolo_focal.twin.config import FOCAL, check_is_free
-from yolo_focal.twin.evaluation import Evaluation
 from yolo_focal.twin.graft import graft
 
 _IMAGES = 5000  # that a layer is fitted to, of a larger folder evenly spread
@@ -43,7 +41,7 @@ def derive_checkpoint(
         save: File of the twin.
         images: A folder of unlabelled images like those that the network is for. Needed where FocalModulation replaces
             another module, and only there.
-        data: The data set on whose validation images both checkpoints are evaluated; empty for no evaluation.
+        data: The data set on which both checkpoints are validated, if it has the original's classes; empty for none.
         replace: The module to replace, as the model YAML names it, or a row's index.
         after: The module to insert another behind, or a row's index; empty to replace.
         module: The registered module that replaces another or is inserted.
@@ -68,15 +66,14 @@ def derive_checkpoint(
         LOGGER.info(change)
     if grafted.layers:
         files = _choose(files, images, configs.input_channels(yolo.model.yaml), model)
-    with tempfile.TemporaryDirectory(prefix="yolo-focal-") as folder:
-        evaluation = Evaluation(yolo, model, data, Path(folder)) if data else None
-        curve = []
-        if grafted.layers:
-            curve = warm.fit(yolo.model, grafted.layers, files, int(np.max(yolo.overrides.get("imgsz", 640))))
-        yolo.model = grafted.model.cpu()
-        _write(yolo, curve, save)
-        if evaluation:
-            _report(evaluation, save)
+    before = _validate(yolo, model, data) if data else {}
+    curve = []
+    if grafted.layers:
+        curve = warm.fit(yolo.model, grafted.layers, files, int(np.max(yolo.overrides.get("imgsz", 640))))
+    yolo.model = grafted.model.cpu()
+    _write(yolo, curve, save)
+    if before:
+        _report(before, save, data)
     LOGGER.info(f"yolo train model={save} data={data or 'my.yaml'}")
 
 
@@ -92,6 +89,15 @@ def _choose(files: list[Path], images: str, channels: int, model: str) -> list[P
     return readable(files[:: -(-len(files) // _IMAGES)], f"images={images}")
 
 
+def _validate(yolo: Any, model: str, data: str) -> dict[str, float]:
+    """Return the original's scores, or none where the data set's classes are others, which is logged."""
+    difference = evaluation.difference(yolo, data)
+    if not difference:
+        return evaluation.validate(model, data)
+    LOGGER.info(f"data={data}: its {difference} are not those of {model}, so neither that nor its twin is validated")
+    return {}
+
+
 def _write(yolo: Any, curve: list[warm.Point], save: Path) -> None:
     """Write the checkpoint and the plot of the fit, both or none."""
     # The metrics of the original's training do not apply to the twin.
@@ -104,16 +110,18 @@ def _write(yolo: Any, curve: list[warm.Point], save: Path) -> None:
             with whole(plot) as unfinished_plot:
                 _draw(curve, unfinished_plot)
     if curve:
+        for line in warm.explained(curve):
+            LOGGER.info(line)
         LOGGER.info(f"{plot}: the fit's curve")
     LOGGER.info(f"{save}: written")
 
 
-def _report(evaluation: Evaluation, save: Path) -> None:
+def _report(before: dict[str, float], save: Path, data: str) -> None:
     try:
-        for line in evaluation.report(save):
+        for line in evaluation.compare(before, evaluation.validate(save, data)):
             LOGGER.info(line)
-    except KeyboardInterrupt:  # the twin is there, whatever becomes of its evaluation
-        LOGGER.info(f"{save}: written, but not evaluated")
+    except KeyboardInterrupt:  # the twin is there, whatever becomes of its validation
+        LOGGER.info(f"{save}: written, but not validated")
 
 
 def _draw(curve: list[warm.Point], file: Path) -> None:

@@ -80,6 +80,16 @@ def fit(original: Any, layers: dict[int, nn.Module], files: list[Path], imgsz: i
         torch.set_num_threads(threads)
 
 
+def explained(curve: list[Point]) -> list[str]:
+    """Return a line for each layer of a curve: what it explains of the old one's output on held-out images."""
+    lines = []
+    for layer, loss in {point.layer: point.held_out for point in curve}.items():  # the last point of each
+        share = f"explains {1 - loss:.1%} of the old layer's variance on images that were held out from the fit"
+        none = f"how well it fits other images is not known: of fewer than {_HELD_OUT} none were held out"
+        lines.append(f"layer {layer}: {none if math.isnan(loss) else share}")
+    return lines
+
+
 def _fit(original: Any, layers: dict[int, nn.Module], files: list[Path], imgsz: int) -> list[Point]:
     held_out = files[::_HELD_OUT] if len(files) >= _HELD_OUT else []
     train = sorted({*files} - {*held_out})
