@@ -14,7 +14,7 @@ from pathlib import Path
 from yolo_focal import environment
 from yolo_focal.errors import ConfigError, YoloFocalError, one_line
 from yolo_focal.hook import configs
-from yolo_focal.twin import config
+from yolo_focal.twin import config, derive
 
 _HELP = """yolo-focal derive model=yolo11n-seg.yaml [save=PATH] [replace=SPPF]
     write the focal twin of a model YAML of Ultralytics' or your own: FocalModulation in the rows of another module
@@ -182,69 +182,6 @@ def _doctor(values: dict[str, str]) -> None:  # noqa: ARG001  the command has no
     print("The stock `yolo` knows the registered modules.")
 
 
-def _derive(values: dict[str, str]) -> None:
-    if values["weights"]:
-        _derive_weights(values)
-        return
-    if values["replace"] and values["after"]:
-        raise ConfigError(
-            f"yolo-focal derive: replace={values['replace']} after={values['after']}: a module is put in the place of "
-            "another or behind it; write one of them"
-        )
-    values["replace"] = values["replace"] or "SPPF"
-    if Path(values["model"]).suffix == ".pt":
-        from yolo_focal.twin import checkpoint  # imported only when needed: it imports torch and Ultralytics
-
-        path = Path(values["save"] or config.name_of_twin(Path(values["model"]).name, values["with"]))
-        where = (values["replace"], values["after"], values["with"])
-        checkpoint.derive_checkpoint(values["model"], path, values["images"], values["data"], *where)
-    else:
-        _derive_yaml(values)
-
-
-def _derive_weights(values: dict[str, str]) -> None:
-    model = values["model"]
-    _, defaults = _COMMANDS["derive"]
-    for key in values.keys() - {"model", "weights", "save"}:
-        if values[key] != defaults[key]:
-            raise ConfigError(f"yolo-focal derive: {key}={values[key]}: it does not go with weights=; leave {key}= out")
-    if Path(model).suffix not in {".yaml", ".yml"}:
-        raise ConfigError(
-            f"yolo-focal derive: model={model}: weights= fills a model YAML; write one such as yolov8s-focalnet.yaml"
-        )
-    from yolo_focal.twin import foreign  # imported only when needed: it imports torch and Ultralytics
-
-    foreign.derive_weights(model, values["weights"], Path(values["save"] or f"{Path(model).stem}.pt"))
-
-
-def _derive_yaml(values: dict[str, str]) -> None:
-    for key in ("images", "data"):
-        if values[key]:
-            raise ConfigError(
-                f"yolo-focal derive: {key}={values[key]}: {values['model']} has no weights to carry over; "
-                f"leave {key}= out, or write model= with a .pt file"
-            )
-    original, module = configs.model(values["model"]), values["with"]
-    twin = config.twin(config.read(original), values["model"], values["replace"], values["after"], module)
-
-    from yolo_focal.twin import layers, modules  # imported only when needed: they import torch and Ultralytics
-
-    modules.check(module, str(original))
-    layers.check_config(
-        twin.original,
-        twin.positions.replaced,
-        values["model"],
-        values["replace"],
-        layers.old(values["model"], values["replace"], module),
-    )
-    layers.check_new(twin.config, twin.positions.new, values["model"], module)
-    path = Path(values["save"] or config.name_of_twin(original.name, module))
-    written = config.save(twin.text, path)
-    print("\n".join(twin.changes))
-    print(f"{path}: {'written' if written else 'is there already, the same'}")
-    print(config.training_command(path, values["model"], twin.original.get("scales") or (), module))
-
-
 def _compare(values: dict[str, str]) -> None:
     from ultralytics.cfg import smart_value  # imported only when needed: it imports torch
 
@@ -309,19 +246,7 @@ _WHEN_STOPPED = {
 _FIRST = {"new": "file"}  # commands whose first argument may stand without its key
 _WITH_TRAIN_ARGUMENTS = {"compare"}  # commands that also take any argument of `yolo train`
 _COMMANDS: dict[str, tuple[Callable[[dict[str, str]], None], dict[str, str]]] = {
-    "derive": (
-        _derive,
-        {
-            "model": _Example("yolo11n-seg.yaml"),
-            "images": "",
-            "data": "",
-            "weights": "",
-            "save": "",
-            "replace": "",
-            "after": "",
-            "with": "FocalModulation",
-        },
-    ),
+    "derive": (derive.derive, {"model": _Example("yolo11n-seg.yaml"), **derive.DEFAULTS}),
     "visualize": (_visualize, {"model": _Example("best.pt"), "source": _Example("photos/"), "layer": ""}),
     "compare": (
         _compare,
