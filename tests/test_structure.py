@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sysconfig
 from pathlib import Path
 
 import pytest
-from support import REPO, run
+from support import REPO, python, run
 
 LINT = Path(sysconfig.get_path("scripts")) / "lint-imports"
 
@@ -65,3 +66,19 @@ def test_what_breaks_a_contract_is_named(tmp_path: Path, file: str, line: str, c
     printed = lint(tmp_path, check=False)
     assert f"{contract} BROKEN" in printed
     assert reason in printed
+
+
+@pytest.mark.parametrize("folder", ["shapes", "twin", "visualization"])
+def test_a_folder_lists_what_others_use(folder: str, tmp_path: Path) -> None:
+    imports = re.compile(rf"^ *from yolo_focal\.{folder}(?:\.(\w+))? import ([\w, ]+)", re.MULTILINE)
+    files = (file for part in ("yolo_focal", "scripts") for file in (REPO / part).rglob("*.py"))
+    others = [file.read_text("utf-8") for file in files if file.parent != REPO / "yolo_focal" / folder]
+    used = {
+        name
+        for text in others
+        for module, names in imports.findall(text)
+        for name in ([module] if module else re.findall(r"\w+", names))
+    }
+    code = f"from yolo_focal.{folder} import *; print(*sorted(name for name in globals() if name[0] != '_'))"
+    listed = python(code, tmp_path).split()
+    assert used <= {*listed}

@@ -297,6 +297,11 @@ NEW = "[-1, 1, C2Focal, []]"
             f"  - {NEW}\n  # what follows\nhead:\n  - [[-1, 2, 0], 1, Concat, [1]] # 3\n"
             "  - [-1, 1, Conv, [64]]   # 31 is no index\n  - [[4], 1, Detect, [nc]] # 5",
         ),
+        (  # a comment inside what a row reads
+            "backbone:\n- [-1, 1, Conv, [8]]\n- [-1, 1, SPPF, []]\nhead:\n- [[0, # fine\n   1 ], 1, Detect, [nc]]\n",
+            f"backbone:\n- [-1, 1, Conv, [8]]\n- [-1, 1, SPPF, []]\n- {NEW}\n"
+            "head:\n- [[0, # fine\n   2 ], 1, Detect, [nc]]\n",
+        ),
         (
             "backbone: [[-1, 1, SPPF, []]]\nhead: [[[-1, 0], 1, Detect, [nc]]]\n",
             f"backbone: [[-1, 1, SPPF, []], {NEW}]\nhead: [[[-1, 1], 1, Detect, [nc]]]\n",
