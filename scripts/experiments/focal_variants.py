@@ -34,9 +34,9 @@ class _Control(C2Focal):
     def __init__(self, dim: int) -> None:
         super().__init__(dim)
         for block in self.blocks:
-            block.focal = nn.Sequential(
-                OrderedDict(modulation=self.mixer(self.hidden), bn=nn.BatchNorm2d(self.hidden))  # type: ignore[arg-type]
-            )
+            hidden = block.norm.weight.shape[0]
+            mixer, norm = self.mixer(hidden), nn.BatchNorm2d(hidden)
+            block.focal = nn.Sequential(OrderedDict(modulation=mixer, bn=norm))  # type: ignore[arg-type]
 
     def mixer(self, dim: int) -> nn.Module:
         """Return the module that is in the place of FocalModulation."""
@@ -168,4 +168,4 @@ if __name__ == "__main__":
     main(**dict(argument.split("=", 1) for argument in sys.argv[1:]))
 else:
     for kind in (C2Depthwise, C2Attention, C2fResidual, SPPFFocal, IdentityFocal, ZeroFocal):
-        yolo_focal.register(kind)
+        yolo_focal.register(kind, channels="same")  # C2f's and SPPF's subclasses too: their constructors take one width

@@ -7,8 +7,8 @@ the output of image encoders differs between versions.
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -48,13 +48,13 @@ def draw(path: str | Path, task: str = "detect") -> None:
     if path.exists():
         _remove_incomplete(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    unfinished = path.parent / f".{path.name}-{secrets.token_hex(4)}"
     try:
+        unfinished.mkdir()  # within `try`: it may be interrupted as soon as the folder is there
         images = [(split, i) for split, count in COUNTS.items() for i in range(count)]
         for split, i in TQDM(images, desc=f"Drawing {path.name}"):
             TASKS[task](unfinished, split, i)
         (unfinished / MARK).touch()
-        unfinished.chmod(0o755)  # mkdtemp creates folders that only their owner may read
         _move(unfinished, path, task)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
