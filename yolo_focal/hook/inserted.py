@@ -9,7 +9,7 @@ from typing import Any
 from yolo_focal.hook import configs, layer_seed
 from yolo_focal.hook.modules import plugins, registry
 from yolo_focal.hook.modules.channels import Scaling
-from yolo_focal.hook.rows import stock
+from yolo_focal.hook.rows import fork, stock
 from yolo_focal.hook.rows.arguments import of_scale
 from yolo_focal.hook.rows.names import Names
 from yolo_focal.hook.rows.reading import LikeRow, Place, RuleRow, StockRow, check
@@ -20,12 +20,18 @@ _CLASSIFIERS = {"classify", "classifier", "cls", "fc"}  # Ultralytics' names of 
 def names() -> Names:
     """Return Ultralytics' names and the registered ones; replaces `globals` in the parser, whose variables it reads."""
     parser = sys._getframe(1)
-    return Names(parser.f_globals, _file(parser.f_locals["d"]), parser.f_locals.get("i"))
+    return Names(parser.f_globals, parser.f_locals["d"], parser.f_locals.get("i"))
 
 
 def check_rows(config: dict[str, Any]) -> None:
-    """Import the user's files, and check the form of the rows that name a registered module."""
+    """Import the user's files, and check the form of the rows that name a registered module.
+
+    A fork's backbone gets the rows of its maps.
+    """
     plugins.load(beside=config.get("yaml_file") or "")
+    layer_seed.apply(0)
+    parser = sys._getframe(1)
+    fork.expand_backbone(config, _place(config, 0), parser.f_globals, parser.f_locals)
     for index, row in enumerate(config["backbone"] + config["head"]):
         if isinstance(row, list) and len(row) > 2 and isinstance(row[2], str) and registry.find(row[2]):
             check(_file(config), index, row)
@@ -33,7 +39,7 @@ def check_rows(config: dict[str, Any]) -> None:
 
 def read(
     config: dict[str, Any], index: int, module: Any, args: list[Any], channels: Sequence[int], repeats: int
-) -> StockRow | RuleRow | LikeRow:
+) -> StockRow | RuleRow | LikeRow | fork.ForkRow:
     """Return how a row is read, before the dispatch.
 
     Args:
@@ -49,20 +55,33 @@ def read(
     """
     layer_seed.apply(index)  # the parser reads each row, and then builds its layer
     row: list[Any] = (config["backbone"] + config["head"])[index]
-    name, file = row[2], _file(config)
+    name, file, place = row[2], _file(config), _place(config, index)
+    parser = sys._getframe(1)
+    of_fork = fork.module_of(name, config, parser.f_globals, place.where)
+    if of_fork is not None:
+        return fork.read(config, index, of_fork, channels, place, parser.f_globals, parser.f_locals)
     entry = registry.find(name, configs.is_packaged(file))
     if entry is None or module is not stock.shown_to_parser(name, entry):
         return StockRow(args)  # also where a fork has another class of that name
     scales = [*(config.get("scales") or {})]
     scaling = _scaling(config, repeats)
-    is_last = index == len(config["backbone"]) + len(config["head"]) - 1 and bool(config["head"])
-    is_output = is_last and name.lower() not in _CLASSIFIERS
-    place = Place(f"{file}, row {index} ({name})", row, is_output)
     args = of_scale(args, scaling.scale, scales, place.where)
     read_as = stock.read_as(name, entry)
     if read_as is None:
         return RuleRow(entry, place, args, channels, scaling)
     return LikeRow(entry, place, args, channels, read_as)
+
+
+def legacy_behind(row: object, legacy: Any) -> Any:
+    """Return the parser's `legacy` behind a row, which a fork's parser may have changed."""
+    return row.legacy if isinstance(row, fork.ForkRow) else legacy
+
+
+def _place(config: dict[str, Any], index: int) -> Place:
+    rows = config["backbone"] + config["head"]
+    row = rows[index]
+    is_output = index == len(rows) - 1 and bool(config["head"]) and row[2].lower() not in _CLASSIFIERS
+    return Place(f"{_file(config)}, row {index} ({row[2]})", row, is_output)
 
 
 def _file(config: dict[str, Any]) -> str:

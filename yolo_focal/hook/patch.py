@@ -23,7 +23,7 @@ import threading
 from types import ModuleType
 from typing import Any, Callable, NamedTuple
 
-from yolo_focal.hook import configs, layer_seed, wrappers
+from yolo_focal.hook import configs, forks, layer_seed, wrappers
 from yolo_focal.hook.modules import finder, registry
 from yolo_focal.hook.rows import stock
 from yolo_focal.hook.syntax import Recoded, recompile, wrapped
@@ -95,6 +95,7 @@ def deactivate() -> None:
     with _lock:
         _undo_early()
         finder.uninstall()
+        forks.uninstall()
         layer_seed.seed_layers(None)
         if _recoded is not None:
             _recoded.function.__code__ = _recoded.original

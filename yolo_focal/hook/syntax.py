@@ -90,7 +90,7 @@ def _compile(function: FunctionType) -> CodeType:
         for body in [getattr(node, "body", None)]
         if isinstance(body, list)
         for position, statement in enumerate(body)
-        if _is_dispatch(statement)
+        if is_dispatch(statement)
     ]
     if not isinstance(tree, ast.FunctionDef) or len(dispatches) != 1:
         raise ValueError(f"parse_model ends {len(dispatches)} branches with `else: c2 = ch[f]`, where one is expected")
@@ -103,6 +103,9 @@ def _compile(function: FunctionType) -> CodeType:
     reading = ast.parse(_READING).body
     for statement in reading:
         _set_location(statement, dispatch)  # a traceback of an error in it shows the parser's first `if`
+    if "legacy" in function.__code__.co_varnames:  # 8.3 and later
+        reading += ast.parse("legacy = _yolo_focal.legacy_behind(_yolo_focal_row, legacy)").body
+        _set_location(reading[-1], dispatch)
     around = next(node for node in ast.walk(reading[1]) if isinstance(node, ast.With))
     around.body = [dispatch]
     body[position : position + 1] = reading
@@ -173,7 +176,7 @@ def _set_location(tree: ast.AST, source: ast.stmt) -> None:
         ast.copy_location(node, source)
 
 
-def _is_dispatch(node: ast.stmt) -> bool:
+def is_dispatch(node: ast.stmt) -> bool:
     """Return whether a statement is an `if` whose final `else` is `c2 = ch[f]`."""
     while isinstance(node, ast.If) and len(node.orelse) == 1 and isinstance(node.orelse[0], ast.If):
         node = node.orelse[0]

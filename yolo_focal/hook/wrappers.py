@@ -13,7 +13,7 @@ import torch
 import yaml
 
 from yolo_focal import environment
-from yolo_focal.hook import alignment, configs
+from yolo_focal.hook import alignment, configs, forks
 from yolo_focal.hook.modules import origins, plugins, registry
 
 
@@ -22,6 +22,14 @@ def with_packaged_models(tasks: ModuleType, yaml_model_load: Callable[..., Any])
 
     @functools.wraps(yaml_model_load)
     def load(path: Any) -> Any:
+        plugins.load(beside=str(path))
+        config = _load(path)
+        fork = forks.current()
+        if fork is not None and fork.contains(configs.find(path) or config["yaml_file"]):
+            config[forks.FROM_FORK] = True
+        return config
+
+    def _load(path: Any) -> Any:
         file = configs.find(path)
         if file is None:
             try:
@@ -54,7 +62,13 @@ def with_modules(torch_safe_load: Callable[..., Any]) -> Callable[..., Any]:
         registry.allow_users_classes()
         try:
             origins.check(Path(attempt_download_asset(weight)))  # which Ultralytics asks first too
-            return torch_safe_load(weight, *args, **kwargs)
+            loaded = torch_safe_load(weight, *args, **kwargs)
+            fork = forks.current()
+            if fork is not None:
+                checkpoint = loaded[0]
+                for network in (checkpoint.get("model"), checkpoint.get("ema")):
+                    fork.restore(network)
+            return loaded
         except FileNotFoundError as error:
             derivation = configs.derivation_of(weight)
             if derivation is None:

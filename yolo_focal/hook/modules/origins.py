@@ -34,7 +34,12 @@ def store(layer: nn.Module, cls: Callable[..., nn.Module]) -> None:
     """
     location = children.files().get(cls.__module__.partition(".")[0])
     if location is not None:
-        layer.yolo_focal_origin = _PREFIX + location  # type: ignore[assignment]  # a text, which needs no class
+        store_location(layer, location)
+
+
+def store_location(layer: nn.Module, location: str) -> None:
+    """Store in a layer which file, or which fork's folder, its class is of."""
+    layer.yolo_focal_origin = _PREFIX + location  # type: ignore[assignment]  # a text, which needs no class
 
 
 def check(checkpoint: Path) -> None:

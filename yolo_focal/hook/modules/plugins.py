@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from yolo_focal import environment
 from yolo_focal.errors import ConfigError
+from yolo_focal.hook import forks
 from yolo_focal.hook.modules import children, finder, registration, registry
 from yolo_focal.hook.tracebacks import describe_error
 
@@ -53,6 +54,7 @@ def load(beside: str = "") -> None:
     """
     global _loading
     finder.install()
+    forks.install()
     with _lock:
         if _loading:  # a user's file that builds a model
             return
@@ -88,7 +90,7 @@ def _try(origin: str, function: Any, *args: Any) -> None:
             function(*args)
             _loaded.add(origin)
         except (Exception, SystemExit) as error:  # no error in a user's file may stop Ultralytics
-            reasons.append(str(error) if isinstance(error, _UnusableError) else describe_error(error))
+            reasons.append(str(error) if isinstance(error, ConfigError) else describe_error(error))
     reason = "; ".join(reasons)
     if reason and failures.get(origin) != reason:
         _LOGGER.warning(f"yolo-focal: {origin}: {reason}")
@@ -102,6 +104,11 @@ class _UnusableError(ConfigError):
 
 
 def _load_entry(entry: str, folders: Sequence[Path]) -> None:
+    fork = next((path for folder in folders if forks.is_fork(path := folder / Path(entry).expanduser())), None)
+    if fork is not None:
+        forks.use(fork)
+        _replace_in_environment(entry, str(fork.resolve()))
+        return
     name, location = _resolve(entry, folders)
     top = name.partition(".")[0]
     is_new = name not in sys.modules
@@ -151,7 +158,7 @@ def _import(name: str) -> None:
 
 
 def _replace_in_environment(entry: str, name: str) -> None:
-    """Name a module that was given by its path by its import name: a child process may run in another folder."""
+    """Name a module by its import name, and a fork by its whole path: a child process may run in another folder."""
     entries = [name if listed == entry else listed for listed in from_environment()]
     os.environ[environment.MODULES] = ",".join(entries)
     _loaded.add(f"{environment.MODULES}: {name}")

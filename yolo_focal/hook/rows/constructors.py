@@ -10,6 +10,7 @@ from typing import Any, Callable
 from torch import nn
 
 from yolo_focal.errors import ConfigError
+from yolo_focal.hook import forks
 from yolo_focal.hook.holder import RESERVED, hold
 from yolo_focal.hook.modules import origins
 from yolo_focal.hook.modules.channels import LEADING_ARGUMENTS, Rule, same_channels
@@ -36,12 +37,7 @@ class _Constructor:
 
     def _build(self, positional: Sequence[Any], keywords: dict[str, Any], hint: str = "") -> nn.Module:
         """Call the constructor; whatever it raises, the user can correct the row or the class."""
-        try:
-            layer = self._cls(*positional, **keywords)
-        except Exception as error:
-            raise ConfigError(f"{self._where}: {_describe(error, self._cls)}{hint}") from error
-        if not isinstance(layer, nn.Module):
-            raise ConfigError(f"{self._where}: it returned {layer!r}; return a torch.nn.Module")
+        layer = self._called(positional, keywords, hint)
         origins.store(layer, self._cls)
         held = hold(layer)
         if held is not layer and _is_head(layer):
@@ -49,13 +45,25 @@ class _Constructor:
                 f"{self._where}: {self._cls.__name__} has an attribute called {' or '.join(sorted(RESERVED))}, which "
                 "are Ultralytics' own on a head: rename it in the class"
             )
+        self._check_output(layer)
+        return held
+
+    def _called(self, positional: Sequence[Any], keywords: dict[str, Any], hint: str = "") -> nn.Module:
+        try:
+            layer = self._cls(*positional, **keywords)
+        except Exception as error:
+            raise ConfigError(f"{self._where}: {_describe(error, self._cls)}{hint}") from error
+        if not isinstance(layer, nn.Module):
+            raise ConfigError(f"{self._where}: it returned {layer!r}; return a torch.nn.Module")
+        return layer
+
+    def _check_output(self, layer: nn.Module) -> None:
         if self._is_output and not _is_head(layer):
             raise ConfigError(
                 f"{self._where}: it is the model's last row, and {self._cls.__name__} is no subclass of a head of "
                 "Ultralytics, so there is no loss for it; inherit from the head of its task, such as "
                 "ultralytics.nn.modules.Detect"
             )
-        return held
 
 
 class OfRule(_Constructor):
@@ -141,6 +149,32 @@ class LikeStock(_Constructor):
                     f"{self._stock.__name__} has {name}={added[name]!r}: add the argument {name}"
                 )
         return positional[: self._given], kept
+
+
+class OfFork(_Constructor):
+    """What builds the layer of a row that a fork's parser has read.
+
+    Args:
+        module: The class, a function that returns a module, or a backbone that the parser has built.
+        where: File, row and module name, for messages.
+        is_output: Whether it must be one of Ultralytics' heads, whose output a loss is computed from.
+    """
+
+    def __init__(self, module: Any, where: str, is_output: bool) -> None:
+        built = isinstance(module, nn.Module)
+        super().__init__(type(module) if built else module, where, is_output)
+        self._built = module if built else None
+
+    def __call__(self, *args: Any) -> nn.Module:
+        """Build the layer; Ultralytics' own attributes are set on it as they were in the fork."""
+        layer = self._built
+        if layer is None:
+            layer = self._called(args, {})
+        self._check_output(layer)
+        fork = forks.current()
+        if fork is not None:
+            origins.store_location(layer, str(fork.folder))
+        return layer
 
 
 def _is_head(layer: nn.Module) -> bool:

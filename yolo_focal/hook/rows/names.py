@@ -6,11 +6,13 @@ import difflib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from torch import nn
+
 from yolo_focal import environment
 from yolo_focal.errors import ConfigError, UnknownModuleError
 from yolo_focal.hook import configs
 from yolo_focal.hook.modules import plugins, registry
-from yolo_focal.hook.rows import stock
+from yolo_focal.hook.rows import fork, stock
 
 
 class Names(Mapping[str, Any]):
@@ -21,20 +23,25 @@ class Names(Mapping[str, Any]):
 
     Args:
         ultralytics: The globals of Ultralytics' parser.
-        file: The YAML file, for messages.
+        config: The model YAML, parsed.
         row: The index of the row that a name is looked up for, for messages.
     """
 
-    def __init__(self, ultralytics: dict[str, Any], file: str, row: Any) -> None:
+    def __init__(self, ultralytics: dict[str, Any], config: dict[str, Any], row: Any) -> None:
+        file = config.get("yaml_file") or "the model's configuration"
         self._ultralytics = ultralytics
         self._where = f"{file}, row {row}"
         self._of_package = configs.is_packaged(file)
+        self._config = config
 
     def __getitem__(self, name: str) -> Any:
         refusal = registry.refusal_of(name)
         if refusal is not None and not self._of_package:
             raise ConfigError(f"{self._where}: {name} is not the user's own, which could not be registered: {refusal}")
         entry = registry.find(name, self._of_package)
+        forks = fork.module_of(name, self._config, self._ultralytics, f"{self._where} ({name})")
+        if forks is not None:
+            return forks if isinstance(forks, type) else nn.Module  # restricted loading asks for a class of layers
         if entry is None and name not in self._ultralytics:
             raise UnknownModuleError(self._unknown(name))
         if entry is None or (name in self._ultralytics and registry.is_built_in(name)):

@@ -1,0 +1,135 @@
+"""Rows that name a module of a fork, which the fork's own parser reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from yolo_focal.errors import ConfigError
+from yolo_focal.hook import configs, forks
+from yolo_focal.hook.forks import backbones
+from yolo_focal.hook.forks.parser import Read
+from yolo_focal.hook.modules import registry
+from yolo_focal.hook.rows.constructors import OfFork
+from yolo_focal.hook.rows.reading import Place
+from yolo_focal.hook.tracebacks import describe_error
+
+_BUILT = "yolo_focal_backbone"  # key of a config: the first row, if it was read before the others
+
+
+def module_of(name: str, config: Mapping[str, Any], stock: Mapping[str, Any], where: str) -> Any:
+    """Return the fork's module that a row's name means, or None.
+
+    A module that the user has registered comes before one of the fork's, and that before one of this package's.
+
+    Args:
+        name: The name in the row.
+        config: The model YAML, parsed.
+        stock: The globals of the installed release's parser.
+        where: What begins a message.
+
+    Raises:
+        ConfigError: The fork has a module of that name, which cannot be imported.
+    """
+    if name == backbones.NAME:
+        return backbones.BackboneMap
+    fork = forks.current()
+    if fork is None or registry.is_registered(name) or configs.is_packaged(config.get("yaml_file") or ""):
+        return None
+    return fork.find(name, where) if fork.has(name, stock, forks.FROM_FORK in config) else None
+
+
+def expand_backbone(config: dict[str, Any], first: Place, stock: Mapping[str, Any], parser: Mapping[str, Any]) -> None:
+    """Add the rows of its maps behind a first row whose module returns several; it is read here, and built.
+
+    Args:
+        config: The model YAML, parsed.
+        first: Its first row.
+        stock: The globals of the installed release's parser.
+        parser: The parser's variables.
+
+    Raises:
+        ConfigError: The row cannot be read, or a later row reads a map that has no index.
+    """
+    module = module_of(first.row[2], config, stock, first.where)
+    if module is None:
+        return
+    read = _read(config, 0, module, [parser["ch"]], first, stock, parser)
+    if not isinstance(read.c2, list):
+        return
+    for index, row in enumerate([*config["backbone"], *config["head"]][1:], start=1):
+        if 0 in (row[0] if isinstance(row[0], list) else [row[0]]):
+            raise ConfigError(
+                f"{first.where}: row {index} reads layer 0, which is the whole backbone here: its last four maps have "
+                "the indices 1 to 4"
+            )
+    config["backbone"] = [config["backbone"][0], *backbones.rows(), *config["backbone"][1:]]
+    config[_BUILT] = read
+
+
+class ForkRow:
+    """A row that the fork's parser has read.
+
+    Args:
+        place: The row.
+        read: What has become of it.
+
+    Attributes:
+        result: The row's output channels, the constructor's arguments, and how many layers are stacked.
+        legacy: The parser's variable of this name behind the row.
+    """
+
+    is_read_by_rule = True
+
+    def __init__(self, place: Place, read: Read) -> None:
+        self.result = read.c2, read.args, read.n
+        self.legacy = read.legacy
+        self._constructor = OfFork(read.module, place.where, place.is_output)
+
+    def constructor(self, module: Any, args: list[Any], c2: Any, n: Any) -> tuple[Any, Any, list[Any]]:  # noqa: ARG002
+        """Return the module as which the parser goes on with the row, what builds the layer, and its arguments."""
+        return self._constructor, self._constructor, args
+
+
+def read(
+    config: dict[str, Any],
+    index: int,
+    module: Any,
+    channels: Sequence[Any],
+    place: Place,
+    stock: Mapping[str, Any],
+    parser: Mapping[str, Any],
+) -> ForkRow:
+    """Return how a row of a fork's module is read; see `inserted.read`."""
+    if module is backbones.BackboneMap:
+        layer = backbones.BackboneMap(*place.row[3])
+        return ForkRow(place, Read(channels[0][layer.of(channels[0])], layer, [], 1, parser.get("legacy")))
+    built = config.pop(_BUILT, None)
+    return ForkRow(place, built or _read(config, index, module, channels, place, stock, parser))
+
+
+def _read(
+    config: dict[str, Any],
+    index: int,
+    module: Any,
+    channels: Sequence[Any],
+    place: Place,
+    stock: Mapping[str, Any],
+    parser: Mapping[str, Any],
+) -> Read:
+    fork = forks.current()
+    assert fork is not None
+    try:
+        result = fork.read(config, index, module, channels, stock, parser)
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise ConfigError(
+            f"{place.where}: arguments {place.row[3]}: the fork's parser stops with {describe_error(error)}"
+        ) from error
+    is_backbone = isinstance(result.c2, list) and isinstance(result.module, nn.Module)
+    if not isinstance(result.c2, int) and not is_backbone:
+        raise ConfigError(f"{place.where}: the fork's parser gives it {result.c2!r} as its output channels")
+    return result
