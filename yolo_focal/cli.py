@@ -38,6 +38,9 @@ yolo-focal compare data=my.yaml models=yolov8n.yaml,yolov8n-focal.yaml [seeds=5]
     [snapshot_every=1] [lang=zh] [budget=12h], which chooses the models that it is spent on by short trainings
 yolo-focal compare status name=NAME [watch=True]
     print how far a comparison is, from another terminal: each run's epoch, metric and time left
+yolo-focal adopt FORK [model=one.yaml]
+    try the model YAML files of a fork, a copy of Ultralytics with modules of its own, on the installed release; nothing
+    is written into it. Name it as YOLO_FOCAL_MODULES=FORK, and the stock `yolo` has its modules
 yolo-focal new my_blocks.py name=MyBlock
     write a commented file to start a module of your own from, and print how to train with it
 yolo-focal copy-cfg [dir=cfg]
@@ -231,6 +234,12 @@ def _new(values: dict[str, str]) -> None:
     print("\n".join(starter.write(values["file"], values["name"])))
 
 
+def _adopt(values: dict[str, str]) -> None:
+    from yolo_focal.hook.forks import adopt  # imported only when needed: it imports torch and Ultralytics
+
+    print("\n".join(adopt.adopt(values["fork"], values["model"])))
+
+
 def _shapes(values: dict[str, str]) -> None:
     from yolo_focal.shapes import draw  # imported only when needed: OpenCV and Ultralytics take seconds
 
@@ -243,7 +252,7 @@ _WHEN_STOPPED = {
     "derive": "nothing was written, and the same command starts again",
     "train": "add resume=True and model=.../weights/last.pt to go on after the last whole epoch",
 }
-_FIRST = {"new": "file"}  # commands whose first argument may stand without its key
+_FIRST = {"adopt": "fork", "new": "file"}  # commands whose first argument may stand without its key
 _WITH_TRAIN_ARGUMENTS = {"compare"}  # commands that also take any argument of `yolo train`
 _COMMANDS: dict[str, tuple[Callable[[dict[str, str]], None], dict[str, str]]] = {
     "derive": (derive.derive, {"model": _Example("yolo11n-seg.yaml"), **derive.DEFAULTS}),
@@ -261,6 +270,7 @@ _COMMANDS: dict[str, tuple[Callable[[dict[str, str]], None], dict[str, str]]] = 
         },
     ),
     "compare status": (_compare_status, {"name": "compare", "watch": "False"}),
+    "adopt": (_adopt, {"fork": _Example("~/their-fork"), "model": ""}),
     "new": (_new, {"file": _Example("my_blocks.py"), "name": _Example("MyBlock")}),
     "copy-cfg": (_copy, {"dir": "cfg"}),
     "shapes-cls": (_shapes, {"dir": "shapes-cls"}),

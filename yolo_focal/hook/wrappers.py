@@ -13,8 +13,9 @@ import torch
 import yaml
 
 from yolo_focal import environment
+from yolo_focal.errors import ConfigError
 from yolo_focal.hook import alignment, configs, forks
-from yolo_focal.hook.modules import origins, plugins, registry
+from yolo_focal.hook.modules import origins, plugins, registry, safe_globals
 
 
 def with_packaged_models(tasks: ModuleType, yaml_model_load: Callable[..., Any]) -> Callable[..., Any]:
@@ -60,15 +61,24 @@ def with_modules(torch_safe_load: Callable[..., Any]) -> Callable[..., Any]:
 
         plugins.load()
         registry.allow_users_classes()
+        fork = forks.current()
         try:
-            origins.check(Path(attempt_download_asset(weight)))  # which Ultralytics asks first too
+            named = origins.check(Path(attempt_download_asset(weight)))  # which Ultralytics asks first too
+            if fork is not None:
+                safe_globals.allow_layers_of(fork.imported(named))
             loaded = torch_safe_load(weight, *args, **kwargs)
-            fork = forks.current()
             if fork is not None:
                 checkpoint = loaded[0]
                 for network in (checkpoint.get("model"), checkpoint.get("ema")):
                     fork.restore(network)
             return loaded
+        except AttributeError as error:  # a name that a fork has added to a file of Ultralytics'
+            if "ultralytics.nn.modules" not in str(error) or fork is not None:
+                raise
+            raise ConfigError(
+                f"{weight}: {error}, as a fork of Ultralytics has that it was trained in; write where that is: "
+                f"{environment.MODULES}=/path/their-fork yolo val model={weight}"
+            ) from error
         except FileNotFoundError as error:
             derivation = configs.derivation_of(weight)
             if derivation is None:

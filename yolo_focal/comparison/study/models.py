@@ -14,7 +14,7 @@ from ultralytics.utils.downloads import attempt_download_asset
 
 from yolo_focal.comparison.store import files
 from yolo_focal.errors import ConfigError
-from yolo_focal.hook import configs, freezing
+from yolo_focal.hook import configs, forks, freezing
 
 _INSTALLED = tuple(sysconfig.get_path(key) for key in ("purelib", "platlib", "stdlib", "platstdlib"))
 _PACKAGE = str(Path(__file__).resolve().parents[2])
@@ -147,8 +147,13 @@ def _content(file: str, network: Any) -> str:
     """Return a digest of a model's file and of the files of its layers that are not part of an installed package."""
     path = Path(file) if Path(file).is_file() else configs.model(file)
     whole = hashlib.sha256(path.read_bytes())
-    sources = set()
+    sources: set[str] = set()
+    fork = forks.current()
     for module in network.modules():
+        of_fork = None if fork is None else fork.files_of(type(module))
+        if of_fork:
+            sources.update(map(str, of_fork))
+            continue
         source = getattr(sys.modules.get(type(module).__module__), "__file__", None)
         if source is not None and not source.startswith((*_INSTALLED, _PACKAGE)):
             sources.add(source)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import importlib.util
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import nn
 from yolo_focal.errors import ConfigError
 from yolo_focal.hook.forks import backbones
 from yolo_focal.hook.forks.index import HEADS, Defined, Index
-from yolo_focal.hook.forks.loading import Files
+from yolo_focal.hook.forks.loading import PACKAGE, Files
 from yolo_focal.hook.forks.parser import Parser, Read
 
 FROM_FORK = "from_fork"  # key of a model YAML, parsed, that lies in the fork
@@ -84,6 +85,25 @@ class Fork:
     def contains(self, file: str | Path) -> bool:
         """Return whether a file lies in the fork."""
         return Path(file).resolve().is_relative_to(self.folder)
+
+    def imported(self, modules: Iterable[str]) -> list[str]:
+        """Import those of some modules that are files of the fork which the release has too, and return their names."""
+        own = [module for module in modules if module.startswith(f"{PACKAGE}.")]
+        for module in own:
+            importlib.import_module(module)
+        return own
+
+    def files_of(self, cls: type) -> list[Path]:
+        """Return the files that decide on a layer of a class of the fork: its own, and the parser's; [] for others."""
+        module = (
+            "ultralytics" + cls.__module__.removeprefix(PACKAGE)
+            if cls.__module__.startswith(PACKAGE)
+            else (cls.__module__)
+        )
+        where = Defined(module, cls.__name__)
+        is_own = module != cls.__module__ or (self.index.is_module(module) and not self.files.is_the_releases(where))
+        file = self.index.file(module) if is_own else None
+        return [] if file is None else [file, self.index.root / "nn" / "tasks.py"]
 
     def restore(self, network: Any) -> None:
         """Make a network that the fork has trained one that the installed release runs, as it was in the fork."""

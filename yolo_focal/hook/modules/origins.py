@@ -20,8 +20,11 @@ from torch import nn
 
 from yolo_focal import environment
 from yolo_focal.errors import ConfigError
+from yolo_focal.hook import forks
 from yolo_focal.hook.modules import children
 
+# The folders that forks add files to, and the package of their changed ones.
+_OF_FORKS = ("ultralytics.nn.", f"{forks.PACKAGE}.")
 _PREFIX = "yolo-focal: from "  # by which the text is found among those of a checkpoint
 
 
@@ -42,8 +45,8 @@ def store_location(layer: nn.Module, location: str) -> None:
     layer.yolo_focal_origin = _PREFIX + location  # type: ignore[assignment]  # a text, which needs no class
 
 
-def check(checkpoint: Path) -> None:
-    """Check that Python finds the modules that a checkpoint names; imports none of them.
+def check(checkpoint: Path) -> set[str]:
+    """Check that Python finds the modules that a checkpoint names, and return them; imports none of them.
 
     Ultralytics' own messages remain: of files that are no checkpoints, and of YOLOv5's, which name `models`.
 
@@ -56,12 +59,15 @@ def check(checkpoint: Path) -> None:
     tops = {module: module.partition(".")[0] for module in sorted(modules) if not _is_found(module)}
     missing = [module for module, top in tops.items() if top in users or top != "models"]
     if not missing:
-        return
+        return modules
     gone = [file for file in files if not Path(file).exists()]
     if gone:
         reason = f"It was trained with {' and '.join(files)}; write where {' and '.join(gone)} is now"
     elif files:
         reason = f"It was trained with {' and '.join(files)}; write"
+    elif any(module.startswith(_OF_FORKS) for module in missing):
+        files = ["/path/their-fork"]
+        reason = "It was trained in a fork of Ultralytics, a copy with modules of its own; write where that is"
     else:
         files = [f"/path/{top}.py" for top in dict.fromkeys(tops[module] for module in missing)]
         reason = "Install the package that it was trained with; if it was a file, write where that is"
@@ -75,6 +81,11 @@ def check(checkpoint: Path) -> None:
 
 def _is_found(module: str) -> bool:
     top, *parts = module.split(".")
+    if module.startswith(_OF_FORKS) and module not in sys.modules:
+        try:
+            return importlib.util.find_spec(module) is not None
+        except ModuleNotFoundError:  # the folder that it is in
+            return False
     # Checkpoints have Python 2's names of the standard library's modules, and older ones of Ultralytics' and numpy's.
     if module in sys.modules or top in {*IMPORT_MAPPING, "exceptions", "numpy", "ultralytics"}:
         return True

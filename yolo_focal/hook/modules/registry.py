@@ -22,6 +22,7 @@ from yolo_focal.focal import (
     LayerScale,
     Mlp,
 )
+from yolo_focal.hook.forks import BackboneMap
 from yolo_focal.hook.holder import Holder
 from yolo_focal.hook.modules import safe_globals
 from yolo_focal.hook.modules.channels import Rule, given_channels, same_channels, same_channels_and_repeats
@@ -177,5 +178,5 @@ def allow_users_classes() -> None:
 
 
 # The layers of the built-in modules too.
-safe_globals.allow(C2FocalBlock, DropPath, FocalBlock, Holder, LayerScale, Mlp)
+safe_globals.allow(BackboneMap, C2FocalBlock, DropPath, FocalBlock, Holder, LayerScale, Mlp)
 safe_globals.allow(*(entry.cls for entry in _built_in.values()))  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import sys
 from collections.abc import Sequence
 from typing import Any, Callable
 
@@ -179,7 +180,8 @@ class OfFork(_Constructor):
 
 def _is_head(layer: nn.Module) -> bool:
     """Return whether a layer inherits from one of Ultralytics' heads."""
-    return any(base.__module__ == "ultralytics.nn.modules.head" for base in type(layer).__mro__)
+    heads = vars(sys.modules["ultralytics.nn.modules.head"])
+    return any(heads.get(base.__name__) is base for base in type(layer).__mro__)
 
 
 def _call(positional: Sequence[Any], *keywords: dict[str, Any]) -> str:

@@ -1,0 +1,328 @@
+"""A fork as people make them: the installed Ultralytics with modules of our own, pasted in the ways that forks use."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+ADDED = '''
+import torch
+from torch import nn
+
+from .block import C2f, Named
+from .conv import Conv, autopad
+from ultralytics.utils.ops import make_divisible
+
+
+class SameAttention(nn.Module):
+    """Keeps its channels."""
+
+    def __init__(self, dim, ratio=4):
+        super().__init__()
+        self.fc = nn.Conv2d(dim, make_divisible(dim, ratio), 1)
+
+    def forward(self, x):
+        return x * self.fc(x).sigmoid()
+
+
+class FocalModulation(SameAttention):
+    """Has the name of another module."""
+
+
+class C2f_Added(C2f):
+    def __init__(self, c1, c2, n=1, shortcut=False):
+        super().__init__(c1, c2, n, shortcut)
+        self.more = Named(c2)
+
+    def forward(self, x):
+        return self.more(super().forward(x))
+
+
+class Threshold(nn.Module):
+    def __init__(self, c1, c2, threshold):
+        super().__init__()
+        self.cv = Conv(c1, c2, 1)
+        self.extra = nn.Parameter(torch.ones(threshold))
+
+    def forward(self, x):
+        return self.cv(x) * self.extra.mean()
+
+
+class Fusion(nn.Module):
+    def __init__(self, widths, c2):
+        super().__init__()
+        self.convs = nn.ModuleList(Conv(c, c2, 1) for c in widths)
+
+    def forward(self, x):
+        return sum(nn.functional.interpolate(c(y), x[0].shape[2:]) for c, y in zip(self.convs, x))
+
+
+class Pyramid(nn.Module):
+    """A backbone that returns four maps."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.width_list = [width, 2 * width, 4 * width, 8 * width]
+        self.stem = Conv(3, width, 3, 2)
+        widths = [width, *self.width_list]
+        self.stages = nn.ModuleList(Conv(a, b, 3, 2) for a, b in zip(widths, self.width_list))
+
+    def forward(self, x):
+        maps = [self.stem(x)]
+        for stage in self.stages:
+            maps.append(stage(maps[-1]))
+        return maps[1:]
+
+
+def pyramid_small(width=16):
+    return Pyramid(width)
+'''
+HEADS = '''
+
+class IDetect(nn.Module):
+    """A head as that of 8.3 is used: it returns lists of maps."""
+
+    export, format, dynamic, legacy, shape, max_det, end2end, xyxy = False, None, False, False, None, 300, False, False
+
+    def __init__(self, nc=80, ch=()):
+        super().__init__()
+        self.nc, self.nl, self.reg_max = nc, len(ch), 16
+        self.no = nc + 64
+        self.stride = torch.zeros(self.nl)
+        self.cv2 = nn.ModuleList(nn.Sequential(Conv(c, 64, 3), nn.Conv2d(64, 64, 1)) for c in ch)
+        self.cv3 = nn.ModuleList(nn.Sequential(Conv(c, 64, 3), nn.Conv2d(64, nc, 1)) for c in ch)
+        self.dfl = DFL(16)
+
+    def forward(self, x):
+        x = [torch.cat((box(y), cls(y)), 1) for box, cls, y in zip(self.cv2, self.cv3, x)]
+        if self.training:
+            return x
+        box, cls = torch.cat([y.flatten(2) for y in x], 2).split((64, self.nc), 1)
+        self.anchors, self.strides = (a.transpose(0, 1) for a in make_anchors(x, self.stride, 0.5))
+        y = torch.cat((self.decode_bboxes(self.dfl(box), self.anchors.unsqueeze(0)) * self.strides, cls.sigmoid()), 1)
+        return y if self.export else (y, x)
+
+    def decode_bboxes(self, boxes, anchors):
+        return dist2bbox(boxes, anchors, xywh=True, dim=1)
+
+    def bias_init(self):
+        for box, cls in zip(self.cv2, self.cv3):
+            box[-1].bias.data[:] = 1.0
+            cls[-1].bias.data[:] = -5.0
+
+
+class _Beside(IDetect):
+    def __init__(self, nc, count, ch):
+        super().__init__(nc, ch)
+        self.cv4 = nn.ModuleList(nn.Conv2d(c, count, 1) for c in ch)
+
+    def beside(self, x):
+        return torch.cat([conv(y).flatten(2) for conv, y in zip(self.cv4, x)], 2)
+
+
+class ISegment(_Beside):
+    def __init__(self, nc=80, nm=32, npr=256, ch=()):
+        super().__init__(nc, nm, ch)
+        self.nm, self.npr, self.proto = nm, npr, Proto(ch[0], npr, nm)
+
+    def forward(self, x):
+        proto, masks = self.proto(x[0]), self.beside(x)
+        out = IDetect.forward(self, x)
+        if self.training:
+            return out, masks, proto
+        if self.export:
+            return torch.cat([out, masks], 1), proto
+        return torch.cat([out[0], masks], 1), (out[1], masks, proto)
+
+
+class IPose(_Beside):
+    def __init__(self, nc=80, kpt_shape=(17, 3), ch=()):
+        self.kpt_shape, self.nk = kpt_shape, kpt_shape[0] * kpt_shape[1]
+        shape = kpt_shape
+        super().__init__(nc, shape[0] * shape[1], ch)
+        self.kpt_shape, self.nk = shape, shape[0] * shape[1]
+
+    def forward(self, x):
+        kpts = self.beside(x)
+        out = IDetect.forward(self, x)
+        if self.training:
+            return out, kpts
+        n, dims = self.kpt_shape
+        y = kpts.view(len(kpts), n, dims, -1)
+        xy = (y[:, :, :2] * 2 + self.anchors - 0.5) * self.strides
+        points = torch.cat([xy, y[:, :, 2:].sigmoid()], 2).view(len(kpts), n * dims, -1)
+        return torch.cat([out, points], 1) if self.export else (torch.cat([out[0], points], 1), (out[1], kpts))
+
+
+class IOBB(_Beside):
+    def __init__(self, nc=80, ne=1, ch=()):
+        super().__init__(nc, ne, ch)
+        self.ne = ne
+
+    def forward(self, x):
+        self.angle = (self.beside(x).sigmoid() - 0.25) * math.pi
+        out = IDetect.forward(self, x)
+        if self.training:
+            return out, self.angle
+        if self.export:
+            return torch.cat([out, self.angle], 1)
+        return torch.cat([out[0], self.angle], 1), (out[1], self.angle)
+
+    def decode_bboxes(self, boxes, anchors):
+        return dist2rbox(boxes, self.angle, anchors, dim=1)
+
+
+class FormlessOutput(nn.Module):
+    def __init__(self, nc, ch):
+        super().__init__()
+        self.conv = nn.Conv2d(ch[0], nc, 1)
+
+    def forward(self, x):
+        return self.conv(x[0])
+'''
+NAMES = "SameAttention, FocalModulation, C2f_Added, Threshold, Fusion, pyramid_small"
+OWN_HEADS = "IDetect, ISegment, IPose, IOBB, FormlessOutput"
+EDITS = {
+    "nn/modules/block.py": [
+        # A name that it adds to a file of Ultralytics', and a module of Ultralytics' that it changes.
+        (
+            "\nclass SPP(nn.Module):",
+            "\nclass Named(nn.Module):\n    def __init__(self, dim):\n        super().__init__()\n"
+            "        self.scale = nn.Parameter(torch.ones(dim, 1, 1))\n\n    def forward(self, x):\n"
+            "        return x * self.scale\n\n\nclass SPP(nn.Module):\n    changed = True\n",
+        )
+    ],
+    "nn/modules/head.py": [("\nclass Segment(Detect):", HEADS + "\n\nclass Segment(Detect):")],
+    "nn/modules/__init__.py": [
+        (
+            "\nfrom .block import (",
+            f"\nfrom .added import {NAMES}\nfrom .absent import Absent\nfrom .head import {OWN_HEADS}\n"
+            "from .block import (\n    Named,",
+        )
+    ],
+    "nn/tasks.py": [
+        (
+            "\nfrom ultralytics.nn.modules import (",
+            f"\nfrom ultralytics.nn.modules import (\n {NAMES}, {OWN_HEADS}, Absent, Named,",
+        ),
+        ("depth, width, max_channels = scales[scale]", "depth, width, max_channels, threshold = scales[scale]"),
+        (
+            "            Classify,\n            Conv,",
+            "            Classify,\n            C2f_Added, Absent,\n            Conv,",
+        ),
+        (
+            "        {\n            BottleneckCSP,\n            C1,",
+            "        {\n            BottleneckCSP, C2f_Added,\n            C1,",
+        ),
+        ("    ch = [ch]\n    layers, save", "    ch = [ch]\n    backbone = False\n    layers, save"),
+        (
+            "        elif m is AIFI:\n            args = [ch[f], *args]\n",
+            "        elif m is AIFI:\n            args = [ch[f], *args]\n"
+            "        elif m in {SameAttention, FocalModulation, Named}:\n            c2 = ch[f]\n            args = [c2, *args]\n"
+            "        elif m is Threshold:\n            c1 = ch[f]\n"
+            "            c2 = make_divisible(min(args[0], max_channels) * width, 8)\n            args = [c1, c2, threshold]\n"
+            "            legacy = False\n"
+            "        elif m is Fusion:\n            c2 = make_divisible(args[0] * width, 8)\n"
+            "            args = [[ch[x] for x in f], c2]\n"
+            "        elif m in {pyramid_small}:\n            m = m(*args)\n            c2 = m.width_list\n            backbone = True\n"
+            f"        elif m in {{{OWN_HEADS}}}:\n            args.append([ch[x] for x in f])\n",
+        ),
+        (
+            "        m_ = torch.nn.Sequential(*(m(*args) for _ in range(n))) if n > 1 else m(*args)  # module\n",
+            "        if isinstance(c2, list):\n            m_, t = m, type(m).__name__\n            m_.backbone = True\n"
+            "        else:\n            m_ = torch.nn.Sequential(*(m(*args) for _ in range(n))) if n > 1 else m(*args)\n",
+        ),
+        ("        m_.i, m_.f, m_.type = i, f, t", "        m_.i, m_.f, m_.type = i + 4 if backbone else i, f, t"),
+        ("save.extend(x % i for", "save.extend(x % (i + 4 if backbone else i) for"),
+        (
+            "        layers.append(m_)\n        if i == 0:\n            ch = []\n        ch.append(c2)\n",
+            "        layers.append(m_)\n        if i == 0:\n            ch = []\n        ch.extend([0, *c2] if isinstance(c2, list) else [c2])\n",
+        ),
+        (
+            "            x = m(x)  # run\n            y.append(x if m.i in self.save else None)  # save output\n            if m.i in embed:",
+            "            x = m(x)  # run\n            if hasattr(m, 'backbone'):\n                y.extend([None, *x])\n                x = x[-1]\n"
+            "            else:\n                y.append(x if m.i in self.save else None)  # save output\n            if m.i in embed:",
+        ),
+    ],
+}
+
+
+CONFIG = """
+nc: 4
+kpt_shape: [4, 3]
+scales:
+  n: [0.33, 0.25, 1024, 8]
+  s: [0.33, 0.50, 1024, 12]
+backbone:
+  - [-1, 1, Conv, [64, 3, 2]]
+  - [-1, 1, Conv, [128, 3, 2]]
+  - [-1, 3, {block}, [128, True]]
+  - [-1, 1, Conv, [256, 3, 2]]
+  - [-1, 1, {same}, {same_args}]
+  - [-1, 1, Conv, [256, 3, 2]]
+  - [-1, 1, {wide}, [256]]
+  - [-1, 1, SPP, [256, [5]]]
+head:
+  - [[4, 7], 1, Fusion, [256]]
+  - [-1, 1, Conv, [256, 3, 2]]
+  - [[8, 9], 1, {head}]
+"""
+BACKBONE = """
+nc: 4
+scales:
+  n: [0.33, 0.25, 1024, 8]
+backbone:
+  - [-1, 1, pyramid_small, [8]]
+  - [-1, 1, SPPF, [256, 5]]
+head:
+  - [[-1, 3], 1, Fusion, [128]]
+  - [[6, 4], 1, Detect, [nc]]
+"""
+# By the names of the files: what their rows name.
+CONFIGS = {
+    "yolov8-plain.yaml": CONFIG.format(block="C2f", same="Named", same_args="[]", wide="Conv", head="Detect, [nc]"),
+    "yolov8-added.yaml": CONFIG.format(
+        block="C2f_Added", same="SameAttention", same_args="[8]", wide="Threshold", head="Detect, [nc]"
+    ),
+    "yolov8-focal-named.yaml": CONFIG.format(
+        block="C3k2", same="FocalModulation", same_args="[]", wide="Threshold", head="Detect, [nc]"
+    ),
+    "yolov8-backbone.yaml": BACKBONE,
+    "yolov8-absent.yaml": CONFIG.format(block="C2f", same="Named", same_args="[]", wide="Absent", head="Detect, [nc]"),
+    **{
+        f"yolov8-{task}.yaml": CONFIG.format(block="C2f", same="Named", same_args="[]", wide="Threshold", head=head)
+        for task, head in {
+            "detect": "IDetect, [nc]",
+            "segment": "ISegment, [nc, 32, 64]",
+            "pose": "IPose, [nc, kpt_shape]",
+            "obb": "IOBB, [nc, 1]",
+            "formless": "FormlessOutput, [nc]",
+        }.items()
+    },
+}
+
+
+def make(folder: Path) -> Path:
+    """Write a fork of the installed Ultralytics with model YAML files, and return its folder.
+
+    Beside it lies what the fork needs and the tests' environment does not have: the folder `present`.
+    """
+    import ultralytics
+
+    root = folder / "ultralytics"
+    shutil.copytree(Path(ultralytics.__file__).parent, root, ignore=shutil.ignore_patterns("__pycache__", "assets"))
+    (root / "nn" / "modules" / "added.py").write_text(ADDED)
+    (root / "nn" / "modules" / "absent.py").write_text(
+        "import a_package_that_is_not_there as other\nfrom .conv import Conv\n\n\nclass Absent(Conv):\n    norm = other.norm\n"
+    )
+    (folder / "present").mkdir()
+    (folder / "present" / "a_package_that_is_not_there.py").write_text("norm = None\n")
+    for name, text in CONFIGS.items():
+        (root / "cfg" / "models" / name).write_text(text)
+    for file, edits in EDITS.items():
+        text = (root / file).read_text(encoding="utf-8")
+        for old, new in edits:
+            assert old in text, (file, old)
+            text = text.replace(old, new)
+        (root / file).write_text(text, encoding="utf-8")
+    return folder
