@@ -182,71 +182,84 @@ class FormlessOutput(nn.Module):
 '''
 NAMES = "SameAttention, FocalModulation, C2f_Added, Threshold, Fusion, pyramid_small"
 OWN_HEADS = "IDetect, ISegment, IPose, IOBB, FormlessOutput"
+BLOCK = """
+class Named(nn.Module):
+    def __init__(self, dim):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(dim, 1, 1))
+
+    def forward(self, x):
+        return x * self.scale
+
+
+class SPP(nn.Module):
+    changed = True
+"""
+BRANCHES = f"""
+        elif m in {{SameAttention, FocalModulation, Named}}:
+            c2 = ch[f]
+            args = [c2, *args]
+        elif m is Threshold:
+            c1 = ch[f]
+            c2 = make_divisible(min(args[0], max_channels) * width, 8)
+            args = [c1, c2, threshold]
+            legacy = False
+        elif m is Fusion:
+            c2 = make_divisible(args[0] * width, 8)
+            args = [[ch[x] for x in f], c2]
+        elif m in {{pyramid_small}}:
+            m = m(*args)
+            c2 = m.width_list
+            backbone = True
+        elif m in {{{OWN_HEADS}}}:
+            args.append([ch[x] for x in f])
+        elif m is AIFI:"""
+BUILD = """
+        if isinstance(c2, list):
+            m_, t = m, type(m).__name__
+            m_.backbone = True
+        else:
+            m_ = torch.nn.Sequential(*(m(*args) for _ in range(n))) if n > 1 else m(*args)
+"""
+RUN = """
+            if hasattr(m, "backbone"):
+                y.extend([None, *m(x)])
+                x = y[-1]
+                continue
+            x = m(x)  # run
+            y"""
+# In which file: what is replaced by what. The names that it adds to a file of Ultralytics', the module of Ultralytics'
+# that it changes, and its branches of the parser.
 EDITS = {
-    "nn/modules/block.py": [
-        # A name that it adds to a file of Ultralytics', and a module of Ultralytics' that it changes.
-        (
-            "\nclass SPP(nn.Module):",
-            "\nclass Named(nn.Module):\n    def __init__(self, dim):\n        super().__init__()\n"
-            "        self.scale = nn.Parameter(torch.ones(dim, 1, 1))\n\n    def forward(self, x):\n"
-            "        return x * self.scale\n\n\nclass SPP(nn.Module):\n    changed = True\n",
-        )
-    ],
-    "nn/modules/head.py": [("\nclass Segment(Detect):", HEADS + "\n\nclass Segment(Detect):")],
+    "nn/modules/block.py": [("\nclass SPP(nn.Module):\n", BLOCK)],
+    "nn/modules/head.py": [("\nclass Segment(Detect):", f"{HEADS}\n\nclass Segment(Detect):")],
     "nn/modules/__init__.py": [
         (
             "\nfrom .block import (",
-            f"\nfrom .added import {NAMES}\nfrom .absent import Absent\nfrom .head import {OWN_HEADS}\n"
+            f"\nfrom .absent import Absent\nfrom .added import {NAMES}\nfrom .head import {OWN_HEADS}\n"
             "from .block import (\n    Named,",
         )
     ],
     "nn/tasks.py": [
         (
             "\nfrom ultralytics.nn.modules import (",
-            f"\nfrom ultralytics.nn.modules import (\n {NAMES}, {OWN_HEADS}, Absent, Named,",
+            f"\nfrom ultralytics.nn.modules import (Absent, {NAMES}, {OWN_HEADS}, Named,",
         ),
-        ("depth, width, max_channels = scales[scale]", "depth, width, max_channels, threshold = scales[scale]"),
+        ("depth, width, max_channels = scales", "depth, width, max_channels, threshold = scales"),
+        ("            Classify,\n            Conv,", "            C2f_Added, Absent, Classify, Conv,"),
         (
-            "            Classify,\n            Conv,",
-            "            Classify,\n            C2f_Added, Absent,\n            Conv,",
+            "            BottleneckCSP,\n            C1,",
+            "            C2f_Added,\n            BottleneckCSP,\n            C1,",
         ),
-        (
-            "        {\n            BottleneckCSP,\n            C1,",
-            "        {\n            BottleneckCSP, C2f_Added,\n            C1,",
-        ),
-        ("    ch = [ch]\n    layers, save", "    ch = [ch]\n    backbone = False\n    layers, save"),
-        (
-            "        elif m is AIFI:\n            args = [ch[f], *args]\n",
-            "        elif m is AIFI:\n            args = [ch[f], *args]\n"
-            "        elif m in {SameAttention, FocalModulation, Named}:\n            c2 = ch[f]\n            args = [c2, *args]\n"
-            "        elif m is Threshold:\n            c1 = ch[f]\n"
-            "            c2 = make_divisible(min(args[0], max_channels) * width, 8)\n            args = [c1, c2, threshold]\n"
-            "            legacy = False\n"
-            "        elif m is Fusion:\n            c2 = make_divisible(args[0] * width, 8)\n"
-            "            args = [[ch[x] for x in f], c2]\n"
-            "        elif m in {pyramid_small}:\n            m = m(*args)\n            c2 = m.width_list\n            backbone = True\n"
-            f"        elif m in {{{OWN_HEADS}}}:\n            args.append([ch[x] for x in f])\n",
-        ),
-        (
-            "        m_ = torch.nn.Sequential(*(m(*args) for _ in range(n))) if n > 1 else m(*args)  # module\n",
-            "        if isinstance(c2, list):\n            m_, t = m, type(m).__name__\n            m_.backbone = True\n"
-            "        else:\n            m_ = torch.nn.Sequential(*(m(*args) for _ in range(n))) if n > 1 else m(*args)\n",
-        ),
-        ("        m_.i, m_.f, m_.type = i, f, t", "        m_.i, m_.f, m_.type = i + 4 if backbone else i, f, t"),
-        ("save.extend(x % i for", "save.extend(x % (i + 4 if backbone else i) for"),
-        (
-            "        layers.append(m_)\n        if i == 0:\n            ch = []\n        ch.append(c2)\n",
-            "        layers.append(m_)\n        if i == 0:\n            ch = []\n        ch.extend([0, *c2] if isinstance(c2, list) else [c2])\n",
-        ),
-        (
-            "            x = m(x)  # run\n            y.append(x if m.i in self.save else None)  # save output\n            if m.i in embed:",
-            "            x = m(x)  # run\n            if hasattr(m, 'backbone'):\n                y.extend([None, *x])\n                x = x[-1]\n"
-            "            else:\n                y.append(x if m.i in self.save else None)  # save output\n            if m.i in embed:",
-        ),
+        ("    ch = [ch]\n", "    ch = [ch]\n    backbone = False\n"),
+        ("\n        elif m is AIFI:", BRANCHES),
+        ("\n        m_ = torch.nn.Sequential(*(m(*args) for _ in range(n))) if n > 1 else m(*args)  # module\n", BUILD),
+        ("m_.i, m_.f, m_.type = i,", "m_.i, m_.f, m_.type = i + 4 if backbone else i,"),
+        ("x % i for", "x % (i + 4 if backbone else i) for"),
+        ("        ch.append(c2)\n", "        ch.extend([0, *c2] if isinstance(c2, list) else [c2])\n"),
+        ("\n            x = m(x)  # run\n            y", RUN),
     ],
 }
-
-
 CONFIG = """
 nc: 4
 kpt_shape: [4, 3]
@@ -271,12 +284,23 @@ BACKBONE = """
 nc: 4
 scales:
   n: [0.33, 0.25, 1024, 8]
+  s: [0.33, 0.50, 1024, 12]
 backbone:
   - [-1, 1, pyramid_small, [8]]
   - [-1, 1, SPPF, [256, 5]]
 head:
   - [[-1, 3], 1, Fusion, [128]]
   - [[6, 4], 1, Detect, [nc]]
+"""
+NAMED = """
+nc: 4
+backbone:
+  - [-1, 1, Conv, [16, 3, 2]]
+  - [-1, 1, Conv, [32, 3, 2]]
+  - [-1, 1, Named, []]
+head:
+  - [-1, 1, Conv, [64, 3, 2]]
+  - [[2, 3], 1, Detect, [nc]]
 """
 # By the names of the files: what their rows name.
 CONFIGS = {
@@ -288,6 +312,7 @@ CONFIGS = {
         block="C3k2", same="FocalModulation", same_args="[]", wide="Threshold", head="Detect, [nc]"
     ),
     "yolov8-backbone.yaml": BACKBONE,
+    "yolov8-named.yaml": NAMED,
     "yolov8-absent.yaml": CONFIG.format(block="C2f", same="Named", same_args="[]", wide="Absent", head="Detect, [nc]"),
     **{
         f"yolov8-{task}.yaml": CONFIG.format(block="C2f", same="Named", same_args="[]", wide="Threshold", head=head)
@@ -313,7 +338,8 @@ def make(folder: Path) -> Path:
     shutil.copytree(Path(ultralytics.__file__).parent, root, ignore=shutil.ignore_patterns("__pycache__", "assets"))
     (root / "nn" / "modules" / "added.py").write_text(ADDED)
     (root / "nn" / "modules" / "absent.py").write_text(
-        "import a_package_that_is_not_there as other\nfrom .conv import Conv\n\n\nclass Absent(Conv):\n    norm = other.norm\n"
+        "import a_package_that_is_not_there as other\nfrom .conv import Conv\n\n\n"
+        "class Absent(Conv):\n    norm = other.norm\n"
     )
     (folder / "present").mkdir()
     (folder / "present" / "a_package_that_is_not_there.py").write_text("norm = None\n")

@@ -61,6 +61,7 @@ def examine() -> tuple[list[str], list[str]]:
     lines += [f"tested with Ultralytics {state['tested']}; here is {state['ultralytics']} in {state['folder']}"]
     lines += _local_copy(state["folder"])
     lines += [f"registered: {line}" for line in state["registered"]]
+    lines += state["fork"]
     lines += [f"Ultralytics: {line}" for line in state["others"]]
     problems = [f"{origin}: {error}" for origin, error in state["failures"].items()]
     if not (state["active"] and state["child"]):
@@ -95,6 +96,7 @@ def report(active: bool, child: str) -> None:
             f"{name} from {entry.cls.__module__} ({inspect.getsourcefile(entry.cls)})"
             for name, entry in registry.registered().items()
         ],
+        "fork": _fork(),
         "failures": plugins.failures,
         "others": [*patch.changed_by_others(), *_edited(), *_own_classes(YOLO("yolov8n.yaml").task_map)],
     }
@@ -175,6 +177,21 @@ def _reason(state: dict[str, Any]) -> str:
     if tuple(int(part) for part in state["torch"].split(".")[:2]) < (2, 5):
         return f"torch {state['torch']} does not start the hook: install torch 2.5 or later, or {_INSTEAD}"
     return f"torch does not find the package's entry point: install yolo-focal with pip, or {_INSTEAD}"
+
+
+def _fork() -> list[str]:
+    """Return a line that says which fork is named, and what rows get of it."""
+    from ultralytics.nn import tasks
+
+    from yolo_focal.hook import forks
+
+    fork = forks.current()
+    if fork is None:
+        return []
+    own = [name for name in fork.rows if name not in vars(tasks)]
+    return [
+        f"fork: {fork.folder}, {len(own)} modules that only it has; `yolo-focal adopt {fork.folder}` tries its files"
+    ]
 
 
 def _edited() -> list[str]:
