@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from yolo_focal.hook import configs, layer_seed
+from yolo_focal.hook import configs, forks, layer_seed
 from yolo_focal.hook.modules import plugins, registry
 from yolo_focal.hook.modules.channels import Scaling
 from yolo_focal.hook.rows import fork, stock
@@ -72,8 +72,11 @@ def read(
     return LikeRow(entry, place, args, channels, read_as)
 
 
-def legacy_behind(row: object, legacy: Any) -> Any:
+def legacy_behind(config: dict[str, Any], row: object, legacy: Any) -> Any:
     """Return the parser's `legacy` behind a row, which a fork's parser may have changed."""
+    named = forks.current()
+    if named is not None and named.legacy is not None and forks.FROM_FORK in config:
+        return named.legacy
     return row.legacy if isinstance(row, fork.ForkRow) else legacy
 
 

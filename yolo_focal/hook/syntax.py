@@ -104,7 +104,7 @@ def _compile(function: FunctionType) -> CodeType:
     for statement in reading:
         _set_location(statement, dispatch)  # a traceback of an error in it shows the parser's first `if`
     if "legacy" in function.__code__.co_varnames:  # 8.3 and later
-        reading += ast.parse("legacy = _yolo_focal.legacy_behind(_yolo_focal_row, legacy)").body
+        reading += ast.parse("legacy = _yolo_focal.legacy_behind(d, _yolo_focal_row, legacy)").body
         _set_location(reading[-1], dispatch)
     around = next(node for node in ast.walk(reading[1]) if isinstance(node, ast.With))
     around.body = [dispatch]

@@ -45,6 +45,14 @@ class Fork:
         """The fork's `parse_model`."""
         return Parser(self.index.root / "nn" / "tasks.py", lambda name: self.files.load(self.rows[name]))
 
+    @functools.cached_property
+    def legacy(self) -> bool | None:
+        """The installed parser's `legacy`, which decides on the layers of its head; None if the fork's rows set it.
+
+        A fork of a release that does not have it has the one head or the other.
+        """
+        return None if self.parser.knows_legacy else "DWConv" not in self.index.names_used(Defined(HEADS, "Detect"))
+
     def has(self, name: str, stock: Mapping[str, Any], in_fork: bool) -> bool:
         """Return whether a row's name means a module of the fork.
 

@@ -40,18 +40,17 @@ class Index:
     def is_module(self, module: str) -> bool:
         """Return whether an import name means a module file of the fork, or a folder of them."""
         top, *parts = module.split(".")
-        return (
-            top == "ultralytics" and parts[:1] == ["nn"] and len(parts) > 1 and self.root.joinpath(*parts[:2]).is_dir()
-        ) and self._file(self.root, module) is not None
+        is_below = top == "ultralytics" and parts[:1] == ["nn"] and self.root.joinpath(*parts[:2]).is_dir()
+        return is_below and len(parts) > 1 and (self.is_package(module) or self.file(module) is not None)
 
     def is_stock(self, module: str) -> bool:
         """Return whether the installed release has a file of this import name too."""
         return self._file(self._stock, module) is not None
 
     def is_package(self, module: str) -> bool:
-        """Return whether an import name means a folder of the fork's."""
-        file = self._file(self.root, module)
-        return file is not None and file.name == "__init__.py"
+        """Return whether an import name means a folder of the fork's, with or without an `__init__.py`."""
+        folder = self.root.joinpath(*module.split(".")[1:])
+        return folder.is_dir() and not folder.with_suffix(".py").is_file()
 
     def file(self, module: str) -> Path | None:
         """Return the fork's file of an import name, `__init__.py` for a package; None if there is none."""
@@ -107,6 +106,11 @@ class Index:
             if not more:
                 return frozenset(changed)
             changed |= more
+
+    def names_used(self, where: Defined) -> set[str]:
+        """Return the names that a definition uses."""
+        definition = _definitions(self._tree(self.root, where.module)).get(where.name)
+        return {node.id for node in ast.walk(definition) if isinstance(node, ast.Name)} if definition else set()
 
     def absolute(self, node: ast.ImportFrom, module: str) -> str:
         """Return the import name of what a `from ... import` in a file imports from."""

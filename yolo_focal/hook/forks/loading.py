@@ -73,7 +73,7 @@ class Files:
         if name in (PACKAGE, f"{PACKAGE}.nn"):
             return ModuleSpec(name, _Empty(), is_package=True)
         module = f"ultralytics.{rest}".removesuffix(_INIT)
-        if not self.index.is_module(module):
+        if not (self.index.is_module(module) or (top == PACKAGE and self.index.file(module))):
             return None
         is_package = self.index.is_package(module) and not rest.endswith(_INIT)
         # A package's own code runs where something is asked for that it defines itself, under the name of its file.
@@ -132,8 +132,9 @@ class _Source(Loader):
     def exec_module(self, module: ModuleType) -> None:
         file = str(self._index.file(self._module))
         module.__file__ = file
-        tree = _Imports(self._index, self._module).visit(ast.parse(Path(file).read_bytes(), file))
-        if self._index.is_stock(self._module) and self._module != HEADS:
+        parsed = ast.parse(Path(file).read_bytes(), file)
+        tree = _Imports(self._index, self._module, parsed).visit(parsed)
+        if self._module in self._index.modules() and self._module != HEADS:
             tree.body = [self._same(node) for node in tree.body]
         exec(compile(ast.fix_missing_locations(tree), file, "exec"), vars(module))
         theirs = vars(importlib.import_module(self._module)) if self._index.is_stock(self._module) else {}
@@ -150,16 +151,44 @@ class _Source(Loader):
 
 
 class _Imports(ast.NodeTransformer):
-    """Lets the imports of a file mean what they mean in the fork: its own module files, and the release's others."""
+    """Lets the imports of a file mean what they mean in the fork: its own module files, and the release's others.
 
-    def __init__(self, index: Index, module: str) -> None:
+    A name that the installed release no longer has in one of its files, such as a constant, is the fork's.
+
+    Args:
+        index: What the fork's files define.
+        module: The file's import name.
+        tree: What it says.
+    """
+
+    def __init__(self, index: Index, module: str, tree: ast.Module) -> None:
         self._index, self._module = index, module
+        self._used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
 
-    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.stmt:
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> list[ast.ImportFrom]:
+        """Return the import under the names that the files have here."""
         source = self._index.absolute(node, self._module)
-        stars = [alias for alias in node.names if alias.name == "*"]
         if not self._index.is_module(source):
-            return ast.copy_location(ast.ImportFrom(source, node.names, 0), node)
-        if stars:  # a package's names are found one by one
-            node.names = [ast.alias(name) for name in self._index.public(source)]
-        return ast.copy_location(ast.ImportFrom(private(source), node.names, 0), node)
+            gone = self._gone(source)
+            theirs = [alias for alias in node.names if alias.name in gone]
+            ours = [alias for alias in node.names if alias.name not in gone]
+            both = (ours, source), (theirs, private(source))
+            return [ast.copy_location(ast.ImportFrom(name, names, 0), node) for names, name in both if names]
+        if node.names[0].name == "*" and self._index.is_package(source):  # whose names are found one by one
+            names = sorted(self._used.intersection(self._index.public(source)))
+            node.names = [ast.alias(name) for name in names] or [ast.alias("__name__")]
+        return [ast.copy_location(ast.ImportFrom(private(source), node.names, 0), node)]
+
+    def _gone(self, source: str) -> set[str]:
+        """Return the names that a file of the fork outside its module files has, and the installed release's lacks.
+
+        Of a package none: its own file runs much else, such as Ultralytics' settings.
+        """
+        is_file = self._index.file(source) is not None and not self._index.is_package(source)
+        if source.partition(".")[0] != "ultralytics" or not is_file:
+            return set()
+        try:
+            theirs = vars(importlib.import_module(source))
+        except ModuleNotFoundError:
+            theirs = {}
+        return set(self._index.public(source)) - theirs.keys()

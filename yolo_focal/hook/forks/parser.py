@@ -40,12 +40,19 @@ class Parser:
         tasks: The fork's `nn/tasks.py`.
         find: Imports what a name of that file means; raises KeyError if the fork has none.
 
+    Attributes:
+        knows_legacy: Whether it has the variable `legacy`, which decides on the layers of Ultralytics' own heads.
+
     Raises:
-        ValueError: The file has no parser with one dispatch that ends in `else: c2 = ch[f]`.
+        ValueError: The file has no `parse_model` with one dispatch that ends in `else: c2 = ch[f]`.
     """
 
     def __init__(self, tasks: Path, find: Callable[[str], Any]) -> None:
-        self._code, self._find = _compile(tasks), find
+        tree = ast.parse(tasks.read_bytes(), str(tasks))
+        parser = _parser_of(tree, tasks)
+        self.knows_legacy = "legacy" in _names_in(parser)
+        self._code, self._find = _compile(parser, tasks), find
+        self._own = {name: node for node in tree.body for name in _assigned(node)}
 
     def read(
         self,
@@ -69,7 +76,7 @@ class Parser:
         source, repeats, name, args = (config["backbone"] + config["head"])[index]
         # A fork counts a backbone's maps as its first five layers; where it returns four there is none at index 0.
         widths = [0 if isinstance(c, list) else c for c in channels]
-        own = _Names(names, self._find)
+        own = _Names(names, self._own, self._find)
         own[name] = module
         own["_rows"] = [(index, (source, repeats, name, [*args]))]
         own["_before"] = widths, before.get("c2"), before.get("legacy", True)
@@ -80,16 +87,25 @@ class Parser:
 
 
 class _Names(dict[str, Any]):
-    """The globals of the fork's parser: the installed one's, and behind them the fork's own names."""
+    """The globals of the fork's parser: the installed one's, and behind them the fork's own names.
 
-    def __init__(self, stock: Mapping[str, Any], find: Callable[[str], Any]) -> None:
+    Args:
+        stock: The globals of the installed parser.
+        own: The statements of the fork's file that give a name a value, such as a tuple of classes.
+        find: Imports what a name of that file means.
+    """
+
+    def __init__(self, stock: Mapping[str, Any], own: Mapping[str, ast.stmt], find: Callable[[str], Any]) -> None:
         super().__init__(stock)
-        self._find = find
+        self._own, self._find = own, find
 
     def __missing__(self, name: str) -> Any:
         if hasattr(builtins, name):
             raise KeyError(name)  # Python looks there next
-        self[name] = _StandIn(name, self._find)
+        if name in self._own:
+            exec(compile(ast.Module([self._own[name]], []), "nn/tasks.py", "exec"), self)
+        else:
+            self[name] = _StandIn(name, self._find)
         return self[name]
 
 
@@ -106,21 +122,35 @@ class _StandIn:
         return self._find(self._name)(*args, **kwargs)
 
 
-def _compile(tasks: Path) -> CodeType:
-    """Compile the parser so that it reads the rows of `_rows`, and returns what its dispatch has made of the first."""
-    tree = ast.parse(tasks.read_bytes(), str(tasks))
+def _assigned(node: ast.stmt) -> list[str]:
+    targets = node.targets if isinstance(node, ast.Assign) else []
+    return [target.id for target in targets if isinstance(target, ast.Name)]
+
+
+def _names_in(node: ast.AST) -> set[str]:
+    return {name.id for name in ast.walk(node) if isinstance(name, ast.Name)}
+
+
+def _parser_of(tree: ast.Module, tasks: Path) -> ast.FunctionDef:
+    """Return the function, which later definitions of the name replace."""
     parsers = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "parse_model"]
+    if not parsers:
+        raise ValueError(f"{tasks}: it has no function parse_model")
+    return parsers[-1]
+
+
+def _compile(parser: ast.FunctionDef, tasks: Path) -> CodeType:
+    """Compile the parser so that it reads the rows of `_rows`, and returns what its dispatch has made of the first."""
     found = [
-        (parser, loop, position)
-        for parser in parsers[-1:]
+        (loop, position)
         for loop in parser.body
         if isinstance(loop, ast.For)
         for position, statement in enumerate(loop.body)
         if is_dispatch(statement)
     ]
     if len(found) != 1:
-        raise ValueError(f"{tasks}: it has no parse_model with one dispatch that ends in `else: c2 = ch[f]`")
-    parser, loop, position = found[0]
+        raise ValueError(f"{tasks}: parse_model has no dispatch, or several, that end in `else: c2 = ch[f]`")
+    loop, position = found[0]
     loop.iter = ast.Name("_rows", ast.Load())
     before = ast.parse("ch, c2, legacy = _before").body
     after = ast.parse("return c2, m, args, n, legacy").body
