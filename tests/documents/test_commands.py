@@ -76,7 +76,7 @@ def own(words: list[str]) -> list[str]:
     if command == "compare":
         keys |= {*inspect.signature(compare).parameters, *DEFAULT_CFG_DICT}
     rest = words[len(command.split()) :]
-    if command == "new" and rest and "=" not in rest[0]:
+    if command in cli._FIRST and rest and "=" not in rest[0]:
         rest = rest[1:]
     return unknown(rest, keys)
 
@@ -99,7 +99,7 @@ def unknown(words: list[str], keys: set[str]) -> list[str]:
 
 def exists(model: str) -> bool:
     """Return whether a model YAML exists; a checkpoint is the reader's."""
-    if not model.endswith(".yaml") or Path(model).stem in OWN:
+    if not model.endswith(".yaml") or Path(model).stem in OWN or model.startswith("~/their-fork"):
         return True
     try:
         return configs.model(model).is_file()

@@ -38,6 +38,8 @@ ELSEWHERE = {
     "python scripts/benchmark.py": "tests/scripts/test_benchmark.py",
     "python scripts/maintain/torch_matrix.py": "it installs other releases of torch",
     "python scripts/experiments/": "an experiment of hours; tests/scripts has what can be run in minutes",
+    "yolo-focal adopt ~/their-fork": "tests/hook/test_forks.py",
+    "YOLO_FOCAL_MODULES=~/their-fork yolo": "tests/hook/test_forks.py",
     "yolo-focal derive model=yolov8n.pt images=coco128/images": "an experiment on data that are not shipped",
     "yolo-focal derive model=yolov8n.pt images=photos data=coco128.yaml": "an experiment on data that are not shipped",
     "yolo-focal compare data=raccoon.yaml": "an experiment on data that are not shipped",
