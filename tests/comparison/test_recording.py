@@ -17,13 +17,13 @@ from simulate_bootstrap import scene, simulated, trained
 from ultralytics import YOLO
 from ultralytics.utils.metrics import ap_per_class
 
-from yolo_focal.comparison.stats import ap_by_size, average_precision, bootstrap
+from yolo_focal.comparison.stats import ap_by_size, bootstrap
 from yolo_focal.comparison.stats.average_precision import Scorer
 from yolo_focal.comparison.stats.bootstrap import Resampled, over_images, resample
 from yolo_focal.comparison.store import validations
 from yolo_focal.comparison.store.run_folder import METRICS, RunSpec, validation_file
 from yolo_focal.comparison.store.validations import Validation
-from yolo_focal.comparison.worker import run
+from yolo_focal.comparison.worker import recorder, run
 from yolo_focal.comparison.worker.recorder import Recorder
 from yolo_focal.shapes import draw, scenes
 
@@ -252,9 +252,9 @@ def test_only_a_whole_record_with_ultralytics_own_score_is_kept(
     whole, cut, wrong = (tmp_path / f"{name}.npz" for name in ("whole", "cut", "wrong"))
 
     def keep(found: Validation, validator: Any) -> None:
-        average_precision.keep(found, validator, whole)
-        average_precision.keep(found._replace(images=found.images[:-1]), validator, cut)
-        average_precision.keep(found._replace(correct=~found.correct), validator, wrong)
+        recorder.keep(found, validator, whole)
+        recorder.keep(found._replace(images=found.images[:-1]), validator, cut)
+        recorder.keep(found._replace(correct=~found.correct), validator, wrong)
 
     score = validated(data, Recorder(keep).attach)
     assert whole.exists() and not cut.exists() and not wrong.exists()

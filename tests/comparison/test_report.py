@@ -22,6 +22,7 @@ from simulate_bootstrap import simulated
 from yolo_focal.comparison.launch.devices import Slot
 from yolo_focal.comparison.report import report, verdicts
 from yolo_focal.comparison.report.analysis import Pair, analyse
+from yolo_focal.comparison.report.i18n import phrase
 from yolo_focal.comparison.report.model_cost import Cost
 from yolo_focal.comparison.stats import bootstrap
 from yolo_focal.comparison.stats.bootstrap import ImagesInterval
@@ -72,6 +73,7 @@ def outcome(folder: Path, label: str, seed: int, score: float, **other: Any) -> 
         "curve": [score / 2, score],
         "nan_epoch": None,
         "recorded": True,
+        "without": {},
         "seconds": 100.0,
         "cpu_seconds": 95.0,
         "peak_memory_mib": 500.0,
@@ -415,6 +417,44 @@ def test_a_verdict_that_rests_on_the_curve_says_so(tmp_path: Path, monkeypatch: 
     )
     validation_file(found[1].run.folder, 0).unlink()  # the records of a run were removed
     assert set(analyse(its_plan, found).over_images.values()) == {None}
+
+
+WITHOUT = [
+    (
+        "snapshots",
+        "Ultralytics 8 has no T.x, which snapshots need. These runs were trained without, so that one that is "
+        "interrupted begins anew: a, seed0; b, seed1.",
+        "Ultralytics 8 没有快照所需的 T.x。以下训练没有快照，中断后从头开始：a, seed0; b, seed1。",
+    ),
+    (
+        "records",
+        "Ultralytics 8 has no T.x, which records of each image need. These runs were trained without: a, seed0; b, "
+        "seed1. The verdict rests on Ultralytics' scores (results.csv), and nothing is said of other images.",
+        "Ultralytics 8 没有逐图记录所需的 T.x。以下训练没有记录：a, seed0; b, seed1。结论以 Ultralytics "
+        "的得分（results.csv）为准，对其他图像不作结论。",
+    ),
+    (
+        "work",
+        "Ultralytics 8 has no T.x, so that it is not known whether these runs had the batch, the image size and the "
+        "order of images that they were told: a, seed0; b, seed1.",
+        "Ultralytics 8 没有 T.x，因此不知道以下训练是否用了所要求的批大小、图像尺寸与图像顺序：a, seed0; b, seed1。",
+    ),
+]
+
+
+@pytest.mark.parametrize(("part", "english", "chinese"), WITHOUT)
+def test_what_a_release_of_ultralytics_lacks_is_said(part: str, english: str, chinese: str, tmp_path: Path) -> None:
+    """Once for all runs, and in the place of what it is the reason for."""
+    found = outcomes(tmp_path)
+    for lang, said in (("en", english), ("zh", chinese)):
+        its_plan = plan(tmp_path, lang=lang)
+        claim = phrase(lang, "method_epochs")
+        assert claim in report._methods(analyse(its_plan, outcomes(tmp_path)), outcomes(tmp_path))
+        for outcome_ in (found[0], found[3]):
+            assert outcome_.result is not None
+            outcome_.result.update(without={part: "T.x"}, recorded=part != "records")
+        assert warnings_of(found, tmp_path, plan=its_plan) == [said]
+        assert (claim in report._methods(analyse(its_plan, found), found)) == (part != "snapshots")
 
 
 def test_layers_that_are_frozen_for_each_model_are_named(tmp_path: Path) -> None:

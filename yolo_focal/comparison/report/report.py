@@ -255,6 +255,8 @@ def _methods(analysis: Analysis, outcomes: Sequence[RunResult]) -> Iterator[str]
     plan = analysis.plan
     lang = plan.options.lang
     yield phrase(lang, "method_runs", first=plan.options.seed, last=plan.options.seed + plan.options.seeds - 1)
+    if not plan.arguments.get("time") and not any("snapshots" in o.result["without"] for o in outcomes if o.result):
+        yield phrase(lang, "method_epochs")
     if plan.options.folds:
         yield phrase(lang, "method_folds", folds=plan.options.folds)
     yield phrase(lang, "method_seeds")

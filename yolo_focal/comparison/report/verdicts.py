@@ -172,7 +172,12 @@ def _about_runs(analysis: Analysis, outcomes: Sequence[RunResult]) -> Iterator[s
         if outcome.result is None:
             log = outcome.run.folder / LOG
             yield phrase(lang, "failed", run=_name(outcome), failure=outcome.failure, log=log)
-    unrecorded = [_name(outcome) for outcome in outcomes if outcome.result and not outcome.result["recorded"]]
+    yield from _about_the_release(lang, outcomes)
+    unrecorded = [
+        _name(outcome)
+        for outcome in outcomes
+        if outcome.result and not outcome.result["recorded"] and "records" not in outcome.result["without"]
+    ]
     if unrecorded:
         yield phrase(lang, "unrecorded", runs="; ".join(unrecorded))
     for outcome in outcomes:
@@ -180,6 +185,17 @@ def _about_runs(analysis: Analysis, outcomes: Sequence[RunResult]) -> Iterator[s
             yield phrase(lang, "nan_scores", run=_name(outcome))
         if outcome.curve.nan_epoch is not None:
             yield phrase(lang, "nan", run=_name(outcome), epoch=outcome.curve.nan_epoch)
+
+
+def _about_the_release(lang: str, outcomes: Sequence[RunResult]) -> Iterator[str]:
+    """Say what the runs went on without, because their release of Ultralytics lacks what it needs."""
+    runs: dict[tuple[str, str, str], list[str]] = {}
+    for outcome in outcomes:
+        if outcome.result is not None:
+            for part, name in outcome.result["without"].items():
+                runs.setdefault((part, name, outcome.result["environment"]["ultralytics"]), []).append(_name(outcome))
+    for (part, name, release), of_part in runs.items():
+        yield phrase(lang, f"without_{part}", lacking=name, release=release, runs="; ".join(of_part))
 
 
 def _about_labels(plan: Plan) -> Iterator[str]:

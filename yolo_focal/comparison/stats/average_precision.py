@@ -2,40 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from ultralytics.utils import LOGGER
 from ultralytics.utils.metrics import compute_ap
 
-from yolo_focal.comparison.store import validations
-from yolo_focal.comparison.store.run_folder import METRICS
 from yolo_focal.comparison.store.validations import Validation
 
 _EPS = 1e-16  # Ultralytics'
 _DETECTIONS_PER_CLASS = 1000  # that take as long as what is done once for each class
-_SAME = 0.005  # detections of the same confidence may come in another order, and in float16 many have the same
-
-
-def keep(validation: Validation, validator: Any, file: Path) -> None:
-    """Write a validation to a file if it has every image and the score that Ultralytics gives it, and else say so.
-
-    Args:
-        validation: What was recorded.
-        validator: Ultralytics' validator, which has just ended.
-        file: The file.
-    """
-    task, images = validator.args.task, len(validator.dataloader.dataset)
-    score, its_own = Scorer(validation, task).score(), validator.metrics.results_dict[METRICS[task]]
-    if len(validation.images) == images and abs(score - its_own) <= _SAME:
-        validations.save(validation, file)
-        return
-    LOGGER.warning(
-        f"{file.name} is not kept: {len(validation.images)} of {images} images were recorded, with a score of "
-        f"{score:.4f}, where Ultralytics says {its_own:.4f}"
-    )
 
 
 class Scorer:

@@ -8,7 +8,7 @@ from typing import Any
 
 from yolo_focal.comparison.store.files import read_json
 
-SCHEMA = 3
+SCHEMA = 4
 TASK, RESULT, LOG, TIMES = "task.json", "result.json", "log.txt", "times.json"
 BEST, TEST = "best.npz", "test.npz"
 SNAPSHOTS = "snapshots"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from yolo_focal.comparison.worker import ultralytics_trainer as ultralytics
+
 
 class Stepping:
     """The steps of Ultralytics' trainer, counted from outside.
@@ -25,33 +27,17 @@ class Stepping:
 
     def take_over(self, trainer: Any) -> None:
         """Decide a trainer's steps from now on; called when it has computed its own `accumulate`."""
-        cls = type(trainer)
-        self._accumulate = vars(trainer).pop("accumulate")
 
-        def assign(_: Any, value: int) -> None:
+        def assign(value: int) -> None:
             self._accumulate = value
 
-        trainer.__class__ = type(cls.__name__, (cls,), {"accumulate": property(lambda _: 1, assign)})
-        step = trainer.optimizer_step
-
-        def step_if_due() -> None:
-            batch = self._batch + len(trainer.train_loader) * trainer.epoch
+        def step_if_due(step: Any) -> None:
+            batch = self._batch + ultralytics.first_batch(trainer)
             if batch - self._last_step >= self._accumulate:
                 step()
                 self._last_step = batch
 
-        trainer.optimizer_step = step_if_due
-        build = getattr(trainer, "_build_train_pipeline", None)
-        if build is None:
-            return
-
-        def hand_back_and_build() -> None:
-            """Out of memory: the trainer begins anew with smaller batches, and reads what it assigns."""
-            trainer.__class__ = cls
-            trainer.optimizer_step = step
-            build()
-
-        trainer._build_train_pipeline = hand_back_and_build
+        self._accumulate = ultralytics.call_at_every_batch(trainer, step_if_due, assign)
 
     def begin_epoch(self, restarted: bool) -> None:
         """Begin to count an epoch's batches; a trainer that went back to an earlier state begins at -1 again."""

@@ -12,13 +12,36 @@ import numpy.typing as npt
 import torch
 from torch import distributed
 from torch.utils.data.distributed import DistributedSampler
-from ultralytics.utils import ops
+from ultralytics.utils import LOGGER, ops
 
+from yolo_focal.comparison.stats.average_precision import Scorer
+from yolo_focal.comparison.store import validations
+from yolo_focal.comparison.store.run_folder import METRICS
 from yolo_focal.comparison.store.validations import Validation
+from yolo_focal.comparison.worker import ultralytics_trainer as ultralytics
 
-# What marks a detection as correct: at each IoU threshold, of boxes, masks or keypoints.
-_CORRECT = {"detect": "tp", "obb": "tp", "segment": "tp_m", "pose": "tp_p"}
 _IMAGE, _FLOAT = np.int32, np.float32
+_THRESHOLDS = 10  # of IoU, from 0.5 to 0.95
+_SAME = 0.005  # detections of the same confidence may come in another order, and in float16 many have the same
+
+
+def keep(validation: Validation, validator: Any, file: Path) -> None:
+    """Write a validation to a file if it has every image and the score that Ultralytics gives it, and else say so.
+
+    Args:
+        validation: What was recorded.
+        validator: Ultralytics' validator, which has just ended.
+        file: The file.
+    """
+    task, images = ultralytics.validated_task(validator), ultralytics.validated_images(validator)
+    score, its_own = Scorer(validation, task).score(), ultralytics.metrics(validator)[METRICS[task]]
+    if len(validation.images) == images and abs(score - its_own) <= _SAME:
+        validations.save(validation, file)
+        return
+    LOGGER.warning(
+        f"{file.name} is not kept: {len(validation.images)} of {images} images were recorded, with a score of "
+        f"{score:.4f}, where Ultralytics says {its_own:.4f}"
+    )
 
 
 class Recorder:
@@ -26,9 +49,13 @@ class Recorder:
 
     Args:
         keep: Called with each validation when it ends, and with Ultralytics' validator.
+
+    Attributes:
+        unsupported: What this release lacks, so that there are no records; None if nothing.
     """
 
     def __init__(self, keep: Callable[[Validation, Any], None]) -> None:
+        self.unsupported: str | None = None
         self._keep = keep
         self._parts: list[dict[str, Any]] = []  # one for each image
         self._wrapped: set[int] = set()
@@ -43,53 +70,50 @@ class Recorder:
         if id(validator) in self._wrapped:  # the trainer validates with one and the same each epoch
             return
         self._wrapped.add(id(validator))
-        if distributed.is_available() and distributed.is_initialized() and hasattr(validator, "gather_stats"):
-            self._gather_parts_before_statistics(validator)
-        update = validator.update_metrics
+        self.unsupported = ultralytics.unsupported(validator, ultralytics.RECORDS)
+        if self.unsupported:
+            return
+        if distributed.is_available() and distributed.is_initialized():
+            ultralytics.gather_by(validator, lambda: self._gather_parts(validator))
 
-        def update_and_record(preds: Any, batch: dict[str, Any]) -> None:
-            if validator.args.task == "classify":
+        def update_and_record(update: Any, preds: Any, batch: dict[str, Any]) -> None:
+            of_images = preds[0] if isinstance(preds, tuple) else preds  # masks come beside them in older releases
+            self.unsupported = self.unsupported or ultralytics.unsupported_batch(validator, of_images, batch)
+            if self.unsupported:
+                update(preds, batch)
+            elif ultralytics.validated_task(validator) == "classify":
                 update(preds, batch)
                 self._parts += _guesses(preds, batch)
-                return
-            of_images = preds[0] if isinstance(preds, tuple) else preds  # masks come beside them in older releases
-            copies = [_boxes_of(pred) for pred in of_images]
-            before = len(_statistics(validator).get("conf", ()))
-            update(preds, batch)
-            self._parts += _detections(validator, before, copies, batch)
+            else:
+                copies = [_boxes_of(pred) for pred in of_images]
+                before = len(_statistics(validator)["conf"])
+                update(preds, batch)
+                self._parts += _detections(validator, before, copies, batch)
 
-        validator.update_metrics = update_and_record
+        ultralytics.update_by(validator, update_and_record)
 
-    def _gather_parts_before_statistics(self, validator: Any) -> None:
-        """Give the first of several processes, each of which validates some of the images, what all have recorded.
-
-        In releases without `gather_stats` the first validates all images.
-        """
-        gather_statistics = validator.gather_stats
-
-        def gather() -> None:
-            first = distributed.get_rank() == 0
-            gathered: list[Any] = [None] * distributed.get_world_size() if first else []
-            distributed.gather_object(self._parts, gathered or None)
-            sampler = getattr(validator.dataloader, "sampler", None)
-            if first and isinstance(sampler, DistributedSampler):  # it repeats images, so that all have as many
-                for parts in gathered[len(gathered) - (sampler.total_size - len(validator.dataloader.dataset)) :]:
-                    parts.pop()
-            self._parts = [part for parts in gathered for part in parts]
-            gather_statistics()
-
-        validator.gather_stats = gather
+    def _gather_parts(self, validator: Any) -> None:
+        """Give the first of several processes, each of which validates some of the images, what all have recorded."""
+        first = distributed.get_rank() == 0
+        gathered: list[Any] = [None] * distributed.get_world_size() if first else []
+        distributed.gather_object(self._parts, gathered or None)
+        sampler = ultralytics.sampler(validator)
+        if first and not self.unsupported and isinstance(sampler, DistributedSampler):
+            repeated = sampler.total_size - ultralytics.validated_images(validator)  # so that all have as many images
+            for parts in gathered[len(gathered) - repeated :]:
+                parts.pop()
+        self._parts = [part for parts in gathered for part in parts]
 
     def _on_val_end(self, validator: Any) -> None:
-        if self._parts:
+        if self._parts and not self.unsupported:
             self._keep(_join(self._parts), validator)
         self._parts = []
 
 
 def _statistics(validator: Any) -> dict[str, Any]:
-    """Return the lists, one entry an image, that Ultralytics computes its metrics from; {} in releases without them."""
-    statistics = getattr(getattr(validator, "metrics", None), "stats", None) or validator.stats
-    return statistics if isinstance(statistics, dict) else {}
+    statistics = ultralytics.statistics(validator)
+    assert statistics is not None  # as was asked before
+    return statistics
 
 
 def _boxes_of(pred: Any) -> npt.NDArray[np.float32]:
@@ -102,17 +126,18 @@ def _boxes_of(pred: Any) -> npt.NDArray[np.float32]:
 def _detections(validator: Any, before: int, predicted: Sequence[Any], batch: dict[str, Any]) -> list[dict[str, Any]]:
     """Return what Ultralytics has added to its statistics for each image of a batch; [] if that cannot be told."""
     statistics = _statistics(validator)
-    added = len(statistics.get("conf", ())) - before
+    added = len(statistics["conf"]) - before
     labelled = set(batch["batch_idx"].int().tolist())
     # Older releases add nothing for an image without detections and labels.
     counted = [added == len(predicted) or len(boxes) > 0 or index in labelled for index, boxes in enumerate(predicted)]
-    if added != sum(counted):  # a release without such lists
+    if added != sum(counted):
         return []
     parts, row = [], before
-    upright = validator.args.task != "obb"
+    task = ultralytics.validated_task(validator)
+    upright = task != "obb"
     for index, boxes in enumerate(predicted):
         if not counted[index]:
-            parts.append(_nothing(batch["im_file"][index], validator.niou))
+            parts.append(_nothing(batch["im_file"][index]))
             continue
         confidence = _array(statistics["conf"][row], _FLOAT)
         targets = _array(statistics["target_cls"][row], _IMAGE).reshape(-1)
@@ -121,7 +146,7 @@ def _detections(validator: Any, before: int, predicted: Sequence[Any], batch: di
                 "image": batch["im_file"][index],
                 "confidence": confidence,
                 "cls": _array(statistics["pred_cls"][row], _IMAGE),
-                "correct": _array(statistics[_CORRECT[validator.args.task]][row], bool),
+                "correct": _array(statistics[ultralytics.CORRECT[task]][row], bool),
                 "boxes": _in_pixels(boxes, batch, index) if upright else np.zeros((len(confidence), 4), _FLOAT),
                 "target_cls": targets,
                 "target_boxes": _target_boxes(batch, index) if upright else np.zeros((len(targets), 4), _FLOAT),
@@ -131,10 +156,11 @@ def _detections(validator: Any, before: int, predicted: Sequence[Any], batch: di
     return parts
 
 
-def _nothing(image: Any, thresholds: int) -> dict[str, Any]:
+def _nothing(image: Any) -> dict[str, Any]:
     """Return the part of an image without detections and labels."""
     none, boxes = np.zeros(0, _IMAGE), np.zeros((0, 4), _FLOAT)
-    found = {"image": image, "confidence": np.zeros(0, _FLOAT), "cls": none, "correct": np.zeros((0, thresholds), bool)}
+    correct = np.zeros((0, _THRESHOLDS), bool)
+    found = {"image": image, "confidence": np.zeros(0, _FLOAT), "cls": none, "correct": correct}
     return {**found, "boxes": boxes, "target_cls": none, "target_boxes": boxes}
 
 

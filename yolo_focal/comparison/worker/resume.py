@@ -18,18 +18,17 @@ from __future__ import annotations
 import os
 import random
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data.distributed import DistributedSampler
 from ultralytics.utils import LOGGER, RANK
 
 from yolo_focal.comparison.store.files import names_in_manifest, write_manifest
 from yolo_focal.comparison.store.run_folder import complete_snapshots
+from yolo_focal.comparison.worker import ultralytics_trainer as ultralytics
 from yolo_focal.comparison.worker.accumulation import Stepping
 from yolo_focal.files import sync_folder
 
@@ -44,12 +43,16 @@ class Snapshots:
         folder: Where they are; the last one that is whole is taken over.
         seed: Of the training.
         every: Epochs from one snapshot to the next.
+
+    Attributes:
+        unsupported: What this release lacks, so that there are no snapshots; None if nothing.
     """
 
     def __init__(self, folder: Path, seed: int, every: int = 1) -> None:
+        self.unsupported: str | None = None
         self._folder, self._seed, self._every = folder, seed, every
-        self._off = False
-        self._gradients: list[Any] | None = None  # to be put back when the first epoch has begun
+        self._begun = self._off = False
+        self._kept: dict[str, Any] | None = None  # what is to be put back when the first epoch has begun
         self._ended: int | None = None  # the last epoch that `on_fit_epoch_end` was called for
         self._steps = Stepping()
 
@@ -74,75 +77,59 @@ class Snapshots:
         return None
 
     def _on_train_start(self, trainer: Any) -> None:
-        self._steps.take_over(trainer)
+        self.unsupported = ultralytics.unsupported(trainer)
         place = self.latest()
-        if place is None:
+        if self.unsupported or place is None:
             return
-        state = torch.load(place / _STATE, map_location=trainer.device, weights_only=True)
+        state = torch.load(place / _STATE, map_location=ultralytics.device(trainer), weights_only=True)
         for name in _FILES if RANK < 1 else ():
-            (trainer.save_dir / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(place / Path(name).name, trainer.save_dir / name)
-        trainer.model.load_state_dict(state["model"])
-        if trainer.ema:  # older releases have one in the first of several processes alone, and test images too
-            trainer.ema.ema.load_state_dict(state["ema"])
-            trainer.ema.updates = state["updates"]
-        trainer.optimizer.load_state_dict(state["optimizer"])
-        if state["scaler"] and trainer.scaler.state_dict():  # a run on the CPU has none, whatever the other had
-            trainer.scaler.load_state_dict(state["scaler"])
-        trainer.best_fitness = state["best_fitness"]
-        trainer.stopper.__dict__.update(state["stopper"])
-        trainer.start_epoch = state["epoch"] + 1
-        trainer.scheduler.last_epoch = state["epoch"]  # as Ultralytics' own resume sets it
-        if state["criterion"] is not None:  # a loss whose weights depend on the epoch
-            network = _network(trainer)
-            network.criterion = network.init_criterion()
-            network.criterion.updates = state["criterion"] - 1
-            network.criterion.update()
-        self._steps.restore(state["steps"])
-        self._gradients = state["gradients"]
+            file = ultralytics.folder(trainer) / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(place / Path(name).name, file)
+        ultralytics.take_over(trainer, state)
+        self._kept = state
         LOGGER.info(f"Going on after epoch {state['epoch'] + 1} with what its snapshot holds")
 
     def _on_train_epoch_start(self, trainer: Any) -> None:
-        retries = getattr(trainer, "nan_recovery_attempts", 0) or getattr(trainer, "_oom_retries", 0)
-        if retries and not self._off:  # the trainer went back to a state of its own
+        if not self._begun:
+            self._begun = True
+            self.unsupported = self.unsupported or ultralytics.unsupported(trainer, ultralytics.EPOCH)
+            if self.unsupported is None:
+                self._steps.take_over(trainer)
+        if self.unsupported:
+            return
+        gone_back = ultralytics.has_gone_back(trainer)
+        if gone_back and not self._off:
             self._off = True
             if RANK < 1:
                 self.remove()
-        if self._gradients is not None:  # the trainer has just cleared them
-            for parameter, gradient in zip(trainer.model.parameters(), self._gradients):
-                parameter.grad = gradient
-            self._gradients = None
-        self._steps.begin_epoch(restarted=bool(retries))
-        _seed_epoch(self._seed, trainer.epoch, trainer.train_loader, getattr(trainer, "test_loader", None))
+        if self._kept is not None:
+            self._steps.restore(self._kept["steps"])
+            for parameter, gradient in zip(ultralytics.parameters(trainer), self._kept["gradients"]):
+                parameter.grad = gradient  # the trainer has just cleared them
+            self._kept = None
+        self._steps.begin_epoch(restarted=gone_back)
+        _seed_epoch(self._seed, ultralytics.epoch(trainer), *ultralytics.loaders(trainer))
 
     def _on_fit_epoch_end(self, trainer: Any) -> None:
         # Ultralytics calls this once more after the last epoch, when there is nothing to go on with.
-        if self._off or trainer.stop or self._ended == trainer.epoch:
+        self.unsupported = self.unsupported or ultralytics.unsupported_loss(trainer)
+        if self.unsupported or self._off or ultralytics.has_stopped(trainer):
             return
-        self._ended = trainer.epoch
-        if RANK > 0 or (trainer.epoch + 1) % self._every:
+        epoch = ultralytics.epoch(trainer)
+        if self._ended == epoch:
             return
-        criterion = getattr(_network(trainer), "criterion", None)
-        state = {
-            "model": trainer.model.state_dict(),
-            "ema": trainer.ema.ema.state_dict(),
-            "updates": trainer.ema.updates,
-            "optimizer": trainer.optimizer.state_dict(),
-            "scaler": trainer.scaler.state_dict(),
-            "best_fitness": trainer.best_fitness,
-            "stopper": dict(vars(trainer.stopper)),
-            "epoch": trainer.epoch,
-            "criterion": getattr(criterion, "updates", None) if hasattr(criterion, "update") else None,
-            "gradients": [parameter.grad for parameter in trainer.model.parameters()],
-            "steps": self._steps.state(),
-        }
+        self._ended = epoch
+        if RANK > 0 or (epoch + 1) % self._every:
+            return
+        state = {**ultralytics.state(trainer), "steps": self._steps.state()}
         try:
-            self._write(_plain(state), trainer)
+            self._write(_plain(state), ultralytics.folder(trainer))
         except OSError as error:  # a full disk above all: the training itself goes on
             shutil.rmtree(self._folder / "unfinished", ignore_errors=True)
-            LOGGER.warning(f"No snapshot of epoch {trainer.epoch + 1}: {error}")
+            LOGGER.warning(f"No snapshot of epoch {epoch + 1}: {error}")
 
-    def _write(self, state: dict[str, Any], trainer: Any) -> None:
+    def _write(self, state: dict[str, Any], training: Path) -> None:
         unfinished = self._folder / "unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
@@ -153,12 +140,12 @@ class Snapshots:
             raise OSError(f"{self._folder}: it takes {needed / 2**20:.0f} MiB, and {free / 2**20:.0f} MiB are free")
         torch.save(state, unfinished / _STATE)
         for name in _FILES:
-            shutil.copy(trainer.save_dir / name, unfinished)
+            shutil.copy(training / name, unfinished)
         for file in unfinished.iterdir():
             with file.open("rb+") as opened:
                 os.fsync(opened.fileno())  # the folder's name must not outlive a power failure without its contents
         write_manifest(unfinished)
-        unfinished.rename(self._folder / f"epoch-{trainer.epoch}")
+        unfinished.rename(self._folder / f"epoch-{state['epoch']}")
         sync_folder(self._folder)
         for path in older:
             shutil.rmtree(path)
@@ -179,11 +166,6 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _network(trainer: Any) -> Any:
-    """Return the trained network without what shares its batches among processes."""
-    return trainer.model.module if isinstance(trainer.model, DistributedDataParallel) else trainer.model
-
-
 def _seed_epoch(seed: int, epoch: int, *loaders: Any) -> None:
     """Make an epoch's data depend on the seed and the epoch alone, and not on the epochs before it."""
     base = seed * 1_000_003
@@ -191,19 +173,10 @@ def _seed_epoch(seed: int, epoch: int, *loaders: Any) -> None:
     random.seed(number)
     np.random.seed(number % 2**32)
     torch.manual_seed(number)
-    for loader in _distinct(loaders):  # classifiers are validated in random order too, and the loss depends on it
+    for loader in loaders:  # classifiers are validated in random order too, and the loss depends on it
         loader.generator.manual_seed(number)
         if isinstance(loader.sampler, DistributedSampler):  # in the same order for all processes, which take turns
             loader.sampler.seed = base
             loader.sampler.set_epoch(epoch)
-        dataset = loader.dataset
-        # The images that mosaics are made of. Older releases do not say whether they cache: they load them again.
-        if getattr(dataset, "buffer", None) and getattr(dataset, "cache", None) != "ram":
-            for index in dataset.buffer:
-                dataset.ims[index] = dataset.im_hw0[index] = dataset.im_hw[index] = None
-            dataset.buffer.clear()
+        ultralytics.forget_mosaics(loader)
         loader.reset()  # last: older releases start to load here
-
-
-def _distinct(loaders: tuple[Any, ...]) -> Iterator[Any]:
-    return (loader for loader in dict.fromkeys(loaders) if loader is not None)

@@ -17,7 +17,7 @@ from ultralytics import YOLO
 
 from yolo_focal.comparison.launch import devices
 from yolo_focal.comparison.launch.process import end_with_the_parent
-from yolo_focal.comparison.stats import ap_by_size, average_precision
+from yolo_focal.comparison.stats import ap_by_size
 from yolo_focal.comparison.stats.average_precision import Scorer
 from yolo_focal.comparison.store import validations
 from yolo_focal.comparison.store.files import write_json
@@ -69,8 +69,9 @@ def _run(folder: Path, task: RunSpec) -> None:
         "nan_epoch": curve.nan_epoch,
     }
     if task.test:
-        found = train.found(_validate_on_test(folder, results, task))
-        result["test"] = {**found, "sizes": _by_size(kind, folder / TEST)}
+        metrics, unsupported = _validate_on_test(folder, results, task)
+        result["test"] = {**train.found(metrics), "sizes": _by_size(kind, folder / TEST)}
+        result["without"].update({"records": unsupported} if unsupported else {})
         result["scores"]["test"] = result["test"]["metrics"].get(task.metric)
         result["recorded"] = bool(validations.load_all([folder / TEST]))
     sync_folder(results / "weights")
@@ -78,19 +79,22 @@ def _run(folder: Path, task: RunSpec) -> None:
     snapshots.remove()
 
 
-def _validate_on_test(folder: Path, results: Path, task: RunSpec) -> Any:
-    """Validate the best checkpoint on the test images, on the first of several GPUs."""
+def _validate_on_test(folder: Path, results: Path, task: RunSpec) -> tuple[Any, str | None]:
+    """Validate the best checkpoint on the test images, on the first of several GPUs.
+
+    Returns:
+        Its metrics, and what this release of Ultralytics lacks to record it.
+    """
     if torch.cuda.is_available():
         torch.cuda.current_device()  # as before a training: of several GPUs' processes this one has not trained
     best = YOLO(str(results / "weights" / "best.pt"))
-    recorder.Recorder(
-        lambda validation, validator: average_precision.keep(validation, validator, folder / TEST)
-    ).attach(best)
+    recorded = recorder.Recorder(lambda validation, validator: recorder.keep(validation, validator, folder / TEST))
+    recorded.attach(best)
     arguments = {key: task.arguments[key] for key in ("imgsz", "batch", "workers")}
     device = task.arguments["device"]
     first = next(iter(devices.numbers(device)), device)
     own = {"project": str(folder.absolute()), "name": f"{results.name}-test", "exist_ok": True, "plots": False}
-    return best.val(data=task.data, split="test", device=first, **arguments, **own)
+    return best.val(data=task.data, split="test", device=first, **arguments, **own), recorded.unsupported
 
 
 def _by_size(task: str, *files: Path) -> dict[str, float]:

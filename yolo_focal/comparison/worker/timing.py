@@ -16,6 +16,7 @@ from ultralytics.utils import RANK
 
 from yolo_focal.comparison.store.files import write_json
 from yolo_focal.comparison.store.times import PACKAGES, Times, read_times
+from yolo_focal.comparison.worker import ultralytics_trainer as ultralytics
 
 
 class Measured:
@@ -23,9 +24,13 @@ class Measured:
 
     Args:
         file: Where to keep them.
+
+    Attributes:
+        unsupported: What this release lacks for the order of the images and what the trainer has done; None if nothing.
     """
 
     def __init__(self, file: Path) -> None:
+        self.unsupported: str | None = None
         self._file = file
         self._epochs = read_times(file).epochs
         self._startup: float | None = None
@@ -34,9 +39,13 @@ class Measured:
 
     def attach(self, model: Any) -> None:
         """Add the callbacks to Ultralytics' `YOLO`, before it trains."""
-        model.add_callback("on_train_start", self._on_train_start)
         model.add_callback("on_train_epoch_start", self._on_train_epoch_start)
         model.add_callback("on_fit_epoch_end", self._on_fit_epoch_end)
+
+    @property
+    def epochs(self) -> int:
+        """Number of epochs."""
+        return max(map(int, self._epochs), default=-1) + 1
 
     def totals(self) -> dict[str, float]:
         """Return the seconds and the CPU seconds of all epochs with their validations, and the peak memory in MiB."""
@@ -48,20 +57,17 @@ class Measured:
         text = ",".join(str(int(self._epochs[key][2])) for key in sorted(self._epochs, key=int))
         return f"{zlib.crc32(text.encode()):08x}"
 
-    def _on_train_start(self, trainer: Any) -> None:
-        preprocess = trainer.preprocess_batch
+    def _note(self, batch: dict[str, Any]) -> None:
+        names = [Path(file).name for file in batch.get("im_file", ())]
+        pixels = batch["img"].reshape(-1)[::997].cpu().numpy().tobytes()  # a few: the augmentation shows in them
+        self._order = zlib.crc32("\n".join(names).encode() + pixels, self._order)
 
-        def preprocess_and_note(batch: dict[str, Any]) -> Any:
-            names = [Path(file).name for file in batch.get("im_file", ())]
-            pixels = batch["img"].reshape(-1)[::997].cpu().numpy().tobytes()  # a few: the augmentation shows in them
-            self._order = zlib.crc32("\n".join(names).encode() + pixels, self._order)
-            return preprocess(batch)
-
-        trainer.preprocess_batch = preprocess_and_note
-
-    def _on_train_epoch_start(self, _: Any) -> None:
+    def _on_train_epoch_start(self, trainer: Any) -> None:
         if self._startup is None:
             self._startup = time.time() - psutil.Process().create_time()
+            self.unsupported = ultralytics.unsupported(trainer, ultralytics.WORK)
+            if self.unsupported is None:
+                ultralytics.preprocess_by(trainer, self._note)
         self._began = (time.perf_counter(), time.process_time())
         self._order = 0
 
@@ -70,7 +76,8 @@ class Measured:
         if began == (0.0, 0.0):  # Ultralytics calls this once more after the last epoch
             return
         wall, cpu = time.perf_counter() - began[0], time.process_time() - began[1]
-        self._epochs[str(trainer.epoch)] = [round(wall, 3), round(cpu, 3), self._order]
+        epoch = len(self._epochs) if self.unsupported else ultralytics.epoch(trainer)
+        self._epochs[str(epoch)] = [round(wall, 3), round(cpu, 3), self._order]
         if RANK > 0:  # of several processes the first one's are kept
             return
         write_json(self._file, Times(round(self._startup or 0, 2), self._epochs)._asdict())

@@ -12,15 +12,15 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from ultralytics import YOLO
 from ultralytics.utils import LOCAL_RANK, LOGGER, RANK
 
-from yolo_focal.comparison.stats import average_precision, starts
+from yolo_focal.comparison.stats import starts
 from yolo_focal.comparison.store import validations
 from yolo_focal.comparison.store.run_folder import BEST, SNAPSHOTS, TIMES, RunSpec, training_folder, validation_file
 from yolo_focal.comparison.worker import recorder
+from yolo_focal.comparison.worker import ultralytics_trainer as ultralytics
 from yolo_focal.comparison.worker.resume import Snapshots
 from yolo_focal.comparison.worker.timing import Measured, environment
 from yolo_focal.hook import alignment, layer_seed
@@ -54,22 +54,31 @@ def train(folder: Path, task: RunSpec) -> dict[str, Any]:
     alignment.look_in_every_model()
     model = YOLO(task.model)
     model.add_callback("on_train_start", lambda _: torch.set_num_threads(task.threads))  # Ultralytics sets its own
+    snapshots = snapshots_of(folder, task)
     if task.snapshot_every:
-        snapshots_of(folder, task).attach(model)
+        snapshots.attach(model)
     measured = Measured(folder / TIMES)
     measured.attach(model)
 
     def keep(validation: validations.Validation, validator: Any) -> None:
-        if not validator.training:
-            average_precision.keep(validation, validator, folder / BEST)
+        if not ultralytics.is_training(validator):
+            recorder.keep(validation, validator, folder / BEST)
             return
-        epoch = model.trainer.epoch
-        average_precision.keep(validation, validator, validation_file(folder, epoch))
-        validation_file(folder, epoch - task.last_epochs).unlink(missing_ok=True)
+        recorded.unsupported = ultralytics.unsupported(model.trainer, ultralytics.EPOCH)
+        if recorded.unsupported is None:
+            epoch = ultralytics.epoch(model.trainer)
+            recorder.keep(validation, validator, validation_file(folder, epoch))
+            validation_file(folder, epoch - task.last_epochs).unlink(missing_ok=True)
 
-    recorder.Recorder(keep).attach(model)
+    recorded = recorder.Recorder(keep)
+    recorded.attach(model)
     origins: dict[str, list[int]] = {}
-    model.add_callback("on_train_start", lambda trainer: origins.update(starts.of(trainer.model)))
+
+    def note_origins(trainer: Any) -> None:
+        if ultralytics.unsupported(trainer, ("model",)) is None:
+            origins.update(starts.of(ultralytics.network(trainer)))
+
+    model.add_callback("on_train_start", note_origins)
     transferred = _Transferred()
     LOGGER.addHandler(transferred)
     own = {"project": str(folder.absolute()), "name": training_folder(folder).name, "exist_ok": True}
@@ -77,17 +86,28 @@ def train(folder: Path, task: RunSpec) -> dict[str, Any]:
     LOGGER.removeHandler(transferred)
     if RANK > 0:
         return {}
+    lacking = {
+        "snapshots": snapshots.unsupported,
+        "records": recorded.unsupported,
+        "work": measured.unsupported,
+    }
+    without = {part: name for part, name in lacking.items() if name is not None}
+    for part, name in without.items():
+        LOGGER.warning(f"Trained without {part}: this release of Ultralytics has no {name}")
+    told = {"batch": task.arguments["batch"], "imgsz": task.arguments["imgsz"], "images": None}
     return {
         "task": model.task,
         **found(metrics),
         **measured.totals(),
         "work": {
-            **_work(model.trainer),
+            **(told if measured.unsupported else ultralytics.work(model.trainer)),
+            "epochs": measured.epochs,
             "transferred": transferred.counts,
             "layers": origins,
             "order": measured.order(),
         },
-        "environment": environment(model.trainer.device),
+        "environment": environment(_told_device(task) if measured.unsupported else ultralytics.device(model.trainer)),
+        "without": without,
     }
 
 
@@ -104,14 +124,9 @@ def found(metrics: Any) -> dict[str, Any]:
     }
 
 
-def _work(trainer: Any) -> dict[str, Any]:
-    """Return what the trainer has really done, which need not be what it was told."""
-    return {
-        "batch": int(trainer.batch_size),
-        "imgsz": int(np.max(trainer.args.imgsz)),
-        "epochs": int(trainer.epoch) + 1,
-        "images": len(trainer.train_loader.dataset),
-    }
+def _told_device(task: RunSpec) -> torch.device:
+    on_gpu = torch.cuda.is_available() and task.arguments["device"] != "cpu"
+    return torch.device("cuda" if on_gpu else "cpu")
 
 
 class _Transferred(logging.Handler):
