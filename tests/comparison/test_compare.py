@@ -78,7 +78,7 @@ def test_two_models_from_the_command_line() -> None:
     assert re.search(r"yolov8n, seed0: 1 epochs in \d+ s, \d\.\d{4}", out)
     assert "1 of 2 runs have finished; the time left is known after the first epoch of each model" in out
     assert {path.name for path in folder.iterdir() if path.is_file() and path.name != ".lock"} == {
-        *("plan.json", "files.json", "costs.json", "report.html", "results.csv", "summary.json"),
+        *("plan.json", "costs.json", "report.html", "results.csv", "summary.json"),
         *("learning-curves.png", "accuracy-against-time.png", "differences-1-yolov8n-focal.png"),
     }
     rows = steady()
@@ -89,6 +89,7 @@ def test_two_models_from_the_command_line() -> None:
     # Of 256 channels: FocalModulation's 297,219 for the 164,224 of SPPF's two convolutions, batch norms fused.
     assert parameters["yolov8n-focal"] - parameters["yolov8n"] == 297_219 - 164_224
     assert all(len(cost["onnxruntime"]) == len(cost["cpu"]) == 3 for cost in found["costs"].values())
+    assert json.loads((folder / "yolov8n/seed0/result.json").read_text(encoding="utf-8"))["without"] == {}
     assert found["score"] == "mean_of_last" and found["environments"][0]["torch"] == torch.__version__.partition("+")[0]
     status = run(COMMAND, "compare", "status", cwd=Path.cwd()).stdout.splitlines()
     assert status[-4] == f"{folder}: 2 of 2 runs have finished"
@@ -110,7 +111,7 @@ def test_the_same_command_again_trains_only_what_is_not_whole(whole: Path) -> No
     assert (folder / "report.html").exists()
     # A file of a finished run cut off at any length: that run is done again, to the same table.
     cut_off(folder / "yolov8n" / "seed1" / "result.json")
-    for name in ("results.csv", "summary.json", "plan.json", "costs.json", "files.json"):
+    for name in ("results.csv", "summary.json", "plan.json", "costs.json"):
         cut_off(folder / name)
     out = run(*FOUR_RUNS, cwd=Path.cwd()).stdout
     assert f"{folder}: 4 runs, 3 of them finished" in out

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -138,10 +140,10 @@ def test_an_unknown_argument_is_named_with_the_nearest() -> None:
 
 
 def contents(data: str, task: str = "detect") -> str:
-    return dataset.digest(dataset.read(data, task), Path("files.json"))
+    return dataset.digest(dataset.read(data, task))
 
 
-def test_data_are_told_by_their_bytes_and_not_by_their_path(small_set: str) -> None:
+def test_data_are_told_by_names_sizes_and_labels_and_not_by_their_path(small_set: str) -> None:
     before = contents(small_set)
     shutil.copytree("set", "moved")
     Path("other.yaml").write_text(Path(small_set).read_text().replace(str(Path("set").absolute()), "moved"))
@@ -149,7 +151,8 @@ def test_data_are_told_by_their_bytes_and_not_by_their_path(small_set: str) -> N
     for change in (
         lambda: Path("set/labels/val/0001.txt").write_text("0 0.5 0.5 0.1 0.1\n"),
         lambda: Path("set/labels/val/0001.txt").unlink(),
-        lambda: Path("set/images/train/0002.bmp").write_bytes(Path("set/images/train/0003.bmp").read_bytes()),
+        lambda: Path("set/images/train/0002.bmp").write_bytes(Path("set/images/train/0003.bmp").read_bytes() + b"0"),
+        lambda: Path("set/images/train/0002.bmp").rename("set/images/train/0002b.bmp"),
         lambda: Path("set/images/train/0005.bmp").unlink(),
         lambda: Path(small_set).write_text(Path(small_set).read_text().replace("star", "sun")),
     ):
@@ -159,15 +162,17 @@ def test_data_are_told_by_their_bytes_and_not_by_their_path(small_set: str) -> N
         before = now
 
 
-def test_a_file_is_read_again_only_where_it_changed(small_set: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    before, read = contents(small_set), []
-    digest = dataset._file_digest
-    monkeypatch.setattr(dataset, "_file_digest", lambda path: read.append(path.name) or digest(path))
-    assert contents(small_set) == before
-    assert read == []
-    Path("set/labels/train/0000.txt").write_text("1 0.5 0.5 0.25 0.25\n")
-    contents(small_set)
-    assert read == ["0000.txt"]
+def test_no_image_is_read_and_each_label_file_once(small_set: str) -> None:
+    """An image of a tebibyte, none of it on the disk, takes no time; what labels say is known without their files."""
+    os.truncate("set/images/train/0001.bmp", 1 << 40)
+    found = dataset.read(small_set, "detect")
+    train, digest = found.splits["train"], dataset.digest(found)
+    assert digest == contents(small_set)
+    rows = [Path(f"set/labels/train/000{index}.txt").read_text().splitlines() for index in range(len(train.images))]
+    shutil.rmtree("set/labels")
+    assert dataset.digest(found) == digest
+    assert dataset.first_images(train, 2).boxes == Counter(int(row.split()[0]) for row in rows[0] + rows[1])
+    assert train.boxes == Counter(int(row.split()[0]) for of_image in rows for row in of_image)
 
 
 @pytest.mark.usefixtures("small_set")

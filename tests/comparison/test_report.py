@@ -30,7 +30,7 @@ from yolo_focal.comparison.stats.paired_t import Difference, difference
 from yolo_focal.comparison.store import validations
 from yolo_focal.comparison.store.results_csv import Curve
 from yolo_focal.comparison.store.run_folder import validation_file
-from yolo_focal.comparison.study.dataset import Dataset, Split
+from yolo_focal.comparison.study.dataset import Dataset, Label, Split
 from yolo_focal.comparison.study.models import Model
 from yolo_focal.comparison.study.plan import Plan, Run
 from yolo_focal.comparison.study.request import LANGUAGES, Options
@@ -44,7 +44,8 @@ PAIR = Pair("a", "b")
 
 
 def plan(folder: Path, labels: str = "ab", **options: Any) -> Plan:
-    splits = {name: Split(["1.jpg", "2.jpg"], ["1.txt", "2.txt"], {0: 3, 1: 2}) for name in ("train", "val", "test")}
+    labels = [Label("1", {0: 3}), Label("2", {1: 2})]
+    splits = {name: Split(["1.jpg", "2.jpg"], labels) for name in ("train", "val", "test")}
     dataset = Dataset("d.yaml", "detect", ["cat", "dog"], splits, {})
     options = {"seeds": 5, **options}
     return Plan(
@@ -240,7 +241,7 @@ def test_labels_that_are_missing_are_named(
     names: list[str], boxes: dict[int, int], said: list[str], tmp_path: Path
 ) -> None:
     its_plan = plan(tmp_path)
-    splits = {**its_plan.dataset.splits, "val": Split(["1.jpg"], ["1.txt"], boxes)}
+    splits = {**its_plan.dataset.splits, "val": Split(["1.jpg"], [Label("1", boxes)])}
     its_plan = replace(its_plan, dataset=its_plan.dataset._replace(names=names, splits=splits))
     assert warnings_of(outcomes(tmp_path), tmp_path, plan=its_plan) == said
 
@@ -262,10 +263,8 @@ def test_labels_that_are_missing_are_named(
 def test_classes_that_are_left_out_of_the_training_are_named(
     given: dict[str, Any], count: int | None, tmp_path: Path
 ) -> None:
-    labels = [tmp_path / f"{index}.txt" for index in range(4)]
-    for index, label in enumerate(labels):
-        label.write_text(f"{int(index > 1)} 0.5 0.5 0.1 0.1\n")
-    train = Split([f"{index}.jpg" for index in range(4)], [str(label) for label in labels], {0: 2, 1: 2})
+    labels = [Label(f"{index}", {int(index > 1): 1}) for index in range(4)]
+    train = Split([f"{index}.jpg" for index in range(4)], labels)
     its_plan = plan(tmp_path)
     splits = {**its_plan.dataset.splits, "train": train}
     its_plan = replace(

@@ -11,7 +11,7 @@ from experiments import simulate_statistics as simulation
 from scipy import stats
 
 from yolo_focal.comparison.stats import alpha_spending
-from yolo_focal.comparison.stats.holm import all_pairs, compare_all
+from yolo_focal.comparison.stats.holm import compare_all
 from yolo_focal.comparison.stats.paired_t import CONFIDENCE, Difference, difference
 from yolo_focal.comparison.stats.power import detectable, expected_detectable
 
@@ -261,13 +261,6 @@ def test_a_pair_without_a_test_counts_and_is_never_rejected() -> None:
     constant, varied = compared["constant"], compared["varied"]
     assert constant is not None and math.isnan(constant.p) and not constant.is_more_than_noise
     assert varied is not None and varied.p == difference(first, other, 2).p
-
-
-def test_all_pairs_are_corrected_together() -> None:
-    models = {name: by_seed(values) for name, values in zip("abc", np.random.RandomState(0).rand(3, 5))}
-    compared = all_pairs(models)
-    assert [*compared] == [("a", "b"), ("a", "c"), ("b", "c")]
-    assert compared == compare_all({pair: (models[pair[0]], models[pair[1]]) for pair in compared})
 
 
 @pytest.mark.parametrize(

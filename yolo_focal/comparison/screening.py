@@ -76,7 +76,7 @@ def _choose(folder: Path, request: Request, budget: Budget, train: Callable[[Pla
         LOGGER.info(f"Screening: {len(labels)} models of {length} epochs with seed {_seed(request)}")
         # A folder's name is that of its place in the storage of a cluster, which comparisons may share.
         short = folder / FOLDER / f"{folder.name}-{length}-epochs"
-        plan, trained = begin(short, _short(request, labels, length), folder)
+        plan, trained = begin(short, _short(request, labels, length))
         train(plan, trained)
         outcomes = read_results(plan, trained)
         write(plan.folder / "results.csv", table(plan, outcomes).write_csv())

@@ -5,14 +5,12 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from itertools import combinations
 from typing import Callable, TypeVar
 
 from yolo_focal.comparison.stats.alpha_spending import check_looks
 from yolo_focal.comparison.stats.paired_t import Difference, check_finite, difference
 
 Key = TypeVar("Key", bound=Hashable)
-Label = TypeVar("Label", bound=Hashable)
 Scores = Mapping[int, float]  # by seed, or by seed and fold, numbered from 0 in the order of their addition
 
 
@@ -54,27 +52,6 @@ def compare_all(
                 difference, *scores, looks=_looks_of(seeds, looks), test_fraction=test_fraction, margin=margin
             )
     return {**dict.fromkeys(pairs), **_step_down(comparisons, len(pairs))}
-
-
-def all_pairs(
-    scores: Mapping[Label, Scores],
-    looks: Sequence[int] | None = None,
-    test_fraction: float | None = None,
-    margin: float | None = None,
-) -> dict[tuple[Label, Label], Difference | None]:
-    """Compare every two models, with Holm's correction over all pairs.
-
-    Args:
-        scores: Each model's scores, by seed.
-        looks: As for `compare_all`.
-        test_fraction: As for `compare_all`.
-        margin: As for `compare_all`.
-
-    Returns:
-        For each pair of models, in their order, the difference of the second to the first.
-    """
-    pairs = {pair: (scores[pair[0]], scores[pair[1]]) for pair in combinations(scores, 2)}
-    return compare_all(pairs, looks, test_fraction, margin)
 
 
 def _step_down(comparisons: Mapping[Key, Callable[[int], Difference]], count: int) -> dict[Key, Difference]:

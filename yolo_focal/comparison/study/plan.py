@@ -24,7 +24,6 @@ from yolo_focal.comparison.study.request import Options, Request
 from yolo_focal.comparison.study.screened import Screening
 from yolo_focal.comparison.study.unchanged import PLAN, check_same
 
-_KNOWN = "files.json"
 _SHARE_OF_LAST = 10  # the last tenth of the epochs is scored, and no fewer than this many:
 _FEWEST_LAST = 3
 _MOST_WORKERS = 8  # data loader workers of a run, Ultralytics' default
@@ -103,13 +102,12 @@ class Run(NamedTuple):
     identity: str
 
 
-def begin(folder: Path, request: Request, whole: Path | None = None) -> tuple[Plan, list[Run]]:
+def begin(folder: Path, request: Request) -> tuple[Plan, list[Run]]:
     """Begin a comparison in a folder, or go on with the one that was begun there.
 
     Args:
         folder: Where its runs go.
         request: What was asked for.
-        whole: The folder of the comparison that this is a part of, which keeps the digests of the data.
 
     Raises:
         ConfigError: It is not what the comparison in the folder was begun with.
@@ -125,7 +123,7 @@ def begin(folder: Path, request: Request, whole: Path | None = None) -> tuple[Pl
     weights = every["pretrained"]
     facts = {
         "models": [{"name": model.name, "content": model.content} for model in request.models],
-        "data": datasets.digest(request.dataset, (whole or folder) / _KNOWN),
+        "data": datasets.digest(request.dataset),
         "arguments": {
             key: train_arguments.plain(value)
             for key, value in sorted(every.items())
