@@ -99,7 +99,7 @@ import json
 from pathlib import Path
 for file in sorted(Path("runs").rglob("compare/*/*/seed0/result.json")):
     result = json.loads(file.read_text())
-    scores, last = result["scores"], result["curve"][-result["scores"]["last_epochs"] :]
+    scores, last = result["scores"], result["curve"][-result["last_epochs"] :]
     print(file.parent.parent.name, round(scores["mean_of_last"], 4), round(sum(last) / len(last), 4))
     assert result["recorded"], f"{file}: not every image was recorded, with Ultralytics' score"
     assert len(last) == 3 and abs(scores["mean_of_last"] - sum(last) / len(last)) < 0.001, (scores, last)

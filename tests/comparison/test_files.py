@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import FrozenInstanceError, asdict
 from pathlib import Path
 
 import pytest
+import runs
 
 from yolo_focal.comparison.store.files import read_json, write, write_json
 from yolo_focal.comparison.store.results_csv import read_curve
+from yolo_focal.comparison.store.run_folder import RESULT, SCHEMA, result_of, write_result
+from yolo_focal.comparison.store.run_result import OnTestImages
 
 CONTENT = {"schema": 2, "scores": {"best": 0.5, "名": [1, 2.5, None]}, "words": 'a "quoted" line\n'}
 
@@ -22,6 +26,22 @@ def test_a_json_file_cut_off_at_any_length_is_as_none(tmp_path: Path) -> None:
         assert read_json(file) is None
     file.unlink()
     assert read_json(file) is None
+
+
+def test_what_a_run_has_come_to_is_read_as_it_was_written(tmp_path: Path) -> None:
+    """Of the same run and schema alone, and whole; each value as JSON has it and as the report takes it."""
+    tested = OnTestImages(metrics={"m": 0.25}, classes={"猫": 0.5}, names=["猫"], sizes={"small": 0.1})
+    for ended in (runs.result(), runs.result(test=tested, without={"records": "V.x"}, nan_epoch=2)):
+        write_result(tmp_path, ended)
+        assert result_of(tmp_path, ended.identity) == ended
+        content = read_json(tmp_path / RESULT)
+        assert content["schema"] == SCHEMA and content["work"]["imgsz"] == 640
+        assert content["test"] == (None if ended.test is None else asdict(tested))
+        assert result_of(tmp_path, "other") is None
+        write_json(tmp_path / RESULT, {**content, "schema": SCHEMA - 1})
+        assert result_of(tmp_path, ended.identity) is None
+    with pytest.raises(FrozenInstanceError):
+        ended.recorded = False  # type: ignore[misc]
 
 
 def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:

@@ -7,14 +7,14 @@ import math
 import re
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import pytest
+import runs
 from support import COMMAND, run
 
 from yolo_focal.comparison.store.lock import locked
 from yolo_focal.comparison.store.progress import RunProgress, in_words, read_progress, seconds_left, summary, table
-from yolo_focal.comparison.store.run_folder import SCHEMA, RunSpec, training_folder
+from yolo_focal.comparison.store.run_folder import RunSpec, training_folder, write_result
 from yolo_focal.comparison.store.times import Times
 
 METRIC = "metrics/mAP50-95(B)"
@@ -66,7 +66,7 @@ def test_a_time_in_words(seconds: float, said: str) -> None:
     assert in_words(seconds) == said
 
 
-def write(folder: Path, epochs: int = 0, **result: Any) -> Path:
+def write(folder: Path, epochs: int = 0, curve: list[float] | None = None) -> Path:
     """Write what a run leaves."""
     folder.mkdir(parents=True)
     (folder / "task.json").write_text(json.dumps(asdict(a_task())))
@@ -77,8 +77,8 @@ def write(folder: Path, epochs: int = 0, **result: Any) -> Path:
         training_folder(folder).mkdir()
         rows = "".join(f"{epoch + 1},{0.1 * epoch}\n" for epoch in range(epochs))
         (training_folder(folder) / "results.csv").write_text(f"epoch,{METRIC}\n{rows}")
-    if result:
-        (folder / "result.json").write_text(json.dumps({"schema": SCHEMA, "identity": "0", **result}))
+    if curve:
+        write_result(folder, runs.result(curve=curve))
     return folder
 
 

@@ -22,6 +22,7 @@ from yolo_focal.comparison.stats.average_precision import Scorer
 from yolo_focal.comparison.stats.bootstrap import Resampled, over_images, resample
 from yolo_focal.comparison.store import validations
 from yolo_focal.comparison.store.run_folder import METRICS, RunSpec, validation_file
+from yolo_focal.comparison.store.run_result import Work
 from yolo_focal.comparison.store.validations import Validation
 from yolo_focal.comparison.worker import recorder, run
 from yolo_focal.comparison.worker.recorder import Recorder
@@ -288,10 +289,10 @@ def test_the_last_epochs_score_is_that_of_all_records_or_of_the_curve(
         place="",
         identity="0",
     )
-    trained = {"metrics": {METRICS["detect"]: 0.6}, "work": {"epochs": 5}}
-    scores = run._scores(tmp_path, "detect", task, trained, [0.1, 0.2, 0.3, 0.4, 0.5])
-    assert (run._is_recorded(tmp_path, task, trained), scores["last_epochs"]) == (recorded, 3)
-    assert scores["mean_of_last"] == pytest.approx(mean) and scores["best"] == 0.6
+    work = Work(batch=4, imgsz=64, images=4, epochs=5, transferred=None, layers={}, order="")
+    scores = run._last_scores(tmp_path, "detect", task, work, [0.1, 0.2, 0.3, 0.4, 0.5])
+    assert (run._is_recorded(tmp_path, task, work), len(scores)) == (recorded, 3)
+    assert np.mean(scores) == pytest.approx(mean)
 
 
 # Over images

@@ -16,6 +16,7 @@ import jsonschema
 import numpy as np
 import polars as pl
 import pytest
+import runs
 import yaml
 from simulate_bootstrap import simulated
 
@@ -34,7 +35,7 @@ from yolo_focal.comparison.study.dataset import Dataset, Label, Split
 from yolo_focal.comparison.study.models import Model
 from yolo_focal.comparison.study.plan import Plan, Run
 from yolo_focal.comparison.study.request import LANGUAGES, Options
-from yolo_focal.comparison.study.results import RunResult, table
+from yolo_focal.comparison.study.results import RunOutcome, table
 from yolo_focal.comparison.study.screened import Rung, Screening
 
 PHRASES = Path(report.__file__).with_name("locales")
@@ -44,8 +45,8 @@ PAIR = Pair("a", "b")
 
 
 def plan(folder: Path, labels: str = "ab", **options: Any) -> Plan:
-    labels = [Label("1", {0: 3}), Label("2", {1: 2})]
-    splits = {name: Split(["1.jpg", "2.jpg"], labels) for name in ("train", "val", "test")}
+    labelled = [Label("1", {0: 3}), Label("2", {1: 2})]
+    splits = {name: Split(["1.jpg", "2.jpg"], labelled) for name in ("train", "val", "test")}
     dataset = Dataset("d.yaml", "detect", ["cat", "dog"], splits, {})
     options = {"seeds": 5, **options}
     return Plan(
@@ -63,45 +64,20 @@ def plan(folder: Path, labels: str = "ab", **options: Any) -> Plan:
     )
 
 
-def outcome(folder: Path, label: str, seed: int, score: float, **other: Any) -> RunResult:
+def outcome(folder: Path, label: str, seed: int, score: float, **other: Any) -> RunOutcome:
     """Return a run that has finished, with what it has done on top."""
-    result = {
-        "metrics": {METRIC: score + 0.01},
-        "classes": {"cat": score + 0.1, "dog": score - 0.1},
-        "sizes": {"small": score / 2, "large": score},
-        "names": ["cat", "dog"],
-        "scores": {"best": score + 0.01, "last": score - 0.01, "mean_of_last": score, "last_epochs": 5},
-        "curve": [score / 2, score],
-        "nan_epoch": None,
-        "recorded": True,
-        "without": {},
-        "seconds": 100.0,
-        "cpu_seconds": 95.0,
-        "peak_memory_mib": 500.0,
-        "environment": {
-            "ultralytics": "8",
-            "torch": "2",
-            "yolo-focal": "0",
-            "python": "3",
-            "device": "cpu (x)",
-            "host": "h",
-        },
-    }
-    work = {
-        "batch": 16,
-        "imgsz": 640,
-        "epochs": 50,
-        "images": 2,
-        "transferred": [3, 5],
-        "order": f"{seed}",
-        "layers": {},
-    }
-    result["work"] = {**work, **other.pop("work", {})}
+    result = runs.result(score, {"order": f"{seed}", **other.pop("work", {})}, **other)
     run = Run(folder / label / f"seed{seed}", label, seed, None, "d.yaml", "0")
-    return RunResult(run, {**result, **other}, "", Curve([score / 2, score], None))
+    return RunOutcome(run, result, "", Curve([score / 2, score], None))
 
 
-def outcomes(folder: Path, apart: float = 0.1, seeds: int = 5, labels: str = "ab") -> list[RunResult]:
+def changed(ended: RunOutcome, **other: Any) -> RunOutcome:
+    """Return a run that has come to something else."""
+    assert ended.result is not None
+    return ended._replace(result=replace(ended.result, **other))
+
+
+def outcomes(folder: Path, apart: float = 0.1, seeds: int = 5, labels: str = "ab") -> list[RunOutcome]:
     rng = np.random.default_rng(0)
     return [
         outcome(folder, label, seed, 0.5 + apart * index + float(rng.normal(0, 0.01)))
@@ -199,7 +175,7 @@ def test_without_a_seed_that_both_finished_nothing_is_said(tmp_path: Path) -> No
     )
 
 
-def warnings_of(found: list[RunResult], folder: Path, **options: Any) -> list[str]:
+def warnings_of(found: list[RunOutcome], folder: Path, **options: Any) -> list[str]:
     its_plan = options.pop("plan", None) or plan(folder, **options)
     return verdicts.warnings(analyse(its_plan, found), found)
 
@@ -212,15 +188,14 @@ def test_runs_that_failed_or_found_nothing_are_named(tmp_path: Path) -> None:
     found = outcomes(tmp_path)
     found[0] = found[0]._replace(result=None, failure="OSError: [Errno 28] No space left on device")
     found[1] = found[1]._replace(curve=Curve([0.1, math.nan], 2))
-    found[3] = outcome(tmp_path, "b", 1, 0.5, scores={"mean_of_last": math.nan, "last_epochs": 5})
+    found[3] = outcome(tmp_path, "b", 1, 0.5, scores={"mean_of_last": math.nan})
     assert warnings_of(found, tmp_path) == [
         f"a, seed0 failed: OSError: [Errno 28] No space left on device (the whole log: {tmp_path}/a/seed0/log.txt). "
         "The same command tries it again.",
         "b, seed0: the loss was not finite in epoch 2.",
         "b, seed1: its score is not a number and is left out.",
     ]
-    zero = {"mean_of_last": 0.0, "last_epochs": 5}
-    nothing = [o._replace(result={**o.result, "scores": zero}) for o in outcomes(tmp_path) if o.result]
+    nothing = [changed(one, scores={"mean_of_last": 0.0}) for one in outcomes(tmp_path)]
     assert warnings_of(nothing, tmp_path) == [
         "Every score is 0: the models have found nothing yet. Train for more epochs."
     ]
@@ -318,7 +293,7 @@ def test_looks_and_many_models_are_said(tmp_path: Path) -> None:
     ]
 
 
-def two_seeds(folder: Path) -> Iterator[RunResult]:
+def two_seeds(folder: Path) -> Iterator[RunOutcome]:
     """Yield runs whose differences are as far apart as -0.2 and +0.5."""
     for seed, scores in enumerate([(0.5, 0.3), (0.1, 0.6)]):
         for label, score in zip("ab", scores):
@@ -344,10 +319,9 @@ def test_no_figure_is_said_that_cannot_be(
     lang: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bootstrap, "_RESAMPLES", 5)
-    its_plan, found = plan(tmp_path, seeds=2, lang=lang), [*two_seeds(tmp_path)]
+    its_plan, found = plan(tmp_path, seeds=2, lang=lang), [changed(one, last_epochs=1) for one in two_seeds(tmp_path)]
     for run_ in found:
         validations.save(simulated(np.random.default_rng(run_.run.seed), 4), validation_file(run_.run.folder, 0))
-        run_.result["scores"]["last_epochs"] = 1  # type: ignore[index]
     assert report.write_report(analyse(its_plan, found), found, table(its_plan, found))[0] == said
     (pair,) = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))["differences"]
     every = [pair["over_seeds"], *(of for name in ("by_score", "by_class", "by_size") for of in pair[name].values())]
@@ -404,11 +378,11 @@ def test_a_verdict_that_rests_on_the_curve_says_so(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(bootstrap, "_RESAMPLES", 5)
     its_plan, found = plan(tmp_path, "abc", seeds=3, lang="en"), outcomes(tmp_path, seeds=3, labels="abc")
     rng = np.random.default_rng(0)
+    found = [changed(one, last_epochs=1) for one in found]
     for run_ in found:
-        run_.result["scores"]["last_epochs"] = 1  # type: ignore[index]
         validations.save(simulated(rng, 10), validation_file(run_.run.folder, 0))
     assert None not in analyse(its_plan, found).over_images.values()
-    found[2].result["recorded"] = False  # type: ignore[index]
+    found[2] = changed(found[2], recorded=False)
     assert [images is None for images in analyse(its_plan, found).over_images.values()] == [False, True]
     assert warnings_of(found, tmp_path, plan=its_plan)[0] == (
         "c, seed0: not every image of the validation is on record, or their score is not the one that Ultralytics "
@@ -449,9 +423,8 @@ def test_what_a_release_of_ultralytics_lacks_is_said(part: str, english: str, ch
         its_plan = plan(tmp_path, lang=lang)
         claim = phrase(lang, "method_epochs")
         assert claim in report._methods(analyse(its_plan, outcomes(tmp_path)), outcomes(tmp_path))
-        for outcome_ in (found[0], found[3]):
-            assert outcome_.result is not None
-            outcome_.result.update(without={part: "T.x"}, recorded=part != "records")
+        for index in (0, 3):
+            found[index] = changed(found[index], without={part: "T.x"}, recorded=part != "records")
         assert warnings_of(found, tmp_path, plan=its_plan) == [said]
         assert (claim in report._methods(analyse(its_plan, found), found)) == (part != "snapshots")
 

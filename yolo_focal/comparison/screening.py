@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Callable
+from typing import Callable
 
 from ultralytics.utils import LOGGER
 
@@ -14,12 +14,13 @@ from yolo_focal.comparison.report.analysis import SCORES
 from yolo_focal.comparison.store.files import read_json, write, write_json
 from yolo_focal.comparison.store.progress import in_words
 from yolo_focal.comparison.store.run_folder import TIMES
+from yolo_focal.comparison.store.run_result import RunResult
 from yolo_focal.comparison.store.times import read_times
 from yolo_focal.comparison.study import halving
 from yolo_focal.comparison.study.halving import Budget, Trial
 from yolo_focal.comparison.study.plan import Plan, Run, begin
 from yolo_focal.comparison.study.request import Request
-from yolo_focal.comparison.study.results import RunResult, read_results, table
+from yolo_focal.comparison.study.results import RunOutcome, read_results, table
 from yolo_focal.comparison.study.screened import Rung, Screening
 from yolo_focal.comparison.study.unchanged import refuse_changes
 from yolo_focal.errors import ConfigError
@@ -106,11 +107,11 @@ def _short(request: Request, labels: Sequence[str], epochs: int) -> Request:
     return replace(request, models=models, options=options, arguments=arguments, test=False)
 
 
-def _trials(plan: Plan, outcomes: Sequence[RunResult], budget: Budget) -> dict[str, Trial]:
+def _trials(plan: Plan, outcomes: Sequence[RunOutcome], budget: Budget) -> dict[str, Trial]:
     """Return the trials of the models that could be trained and scored."""
     trials = {}
     for outcome in outcomes:
-        score = outcome.result["scores"].get(SCORES[0]) if outcome.result else None
+        score = outcome.result.scores.get(SCORES[0]) if outcome.result else None
         if outcome.result is not None and score is not None and math.isfinite(score):
             trials[outcome.run.label] = Trial(score, *_costs(outcome.run, outcome.result, len(plan.slots), budget))
     first = outcomes[0]
@@ -124,11 +125,11 @@ def _trials(plan: Plan, outcomes: Sequence[RunResult], budget: Budget) -> dict[s
     return trials
 
 
-def _costs(run: Run, result: Mapping[str, Any], places: int, budget: Budget) -> tuple[float, float]:
+def _costs(run: Run, result: RunResult, places: int, budget: Budget) -> tuple[float, float]:
     """Return what a run costs before its first epoch and for each epoch; runs side by side share the time."""
     if not budget.is_time:
         return 0.0, 1.0
-    return read_times(run.folder / TIMES).startup / places, result["seconds"] / result["work"]["epochs"] / places
+    return read_times(run.folder / TIMES).startup / places, result.seconds / result.work.epochs / places
 
 
 def _refuse(budget: Budget, left: float, trials: Mapping[str, Trial], runs: int, epochs: int) -> None:

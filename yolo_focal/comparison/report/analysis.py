@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Callable, NamedTuple
+from typing import Callable, NamedTuple
 
 from yolo_focal.comparison.stats import starts
 from yolo_focal.comparison.stats.average_precision import Scorer
@@ -15,10 +15,11 @@ from yolo_focal.comparison.stats.holm import compare_all
 from yolo_focal.comparison.stats.paired_t import Difference
 from yolo_focal.comparison.stats.starts import Start
 from yolo_focal.comparison.store.run_folder import TEST, validation_files
+from yolo_focal.comparison.store.run_result import RunResult
 from yolo_focal.comparison.store.validations import Validation, load_all
 from yolo_focal.comparison.study.folds import test_fraction
 from yolo_focal.comparison.study.plan import Plan
-from yolo_focal.comparison.study.results import RunResult, by_class, by_size
+from yolo_focal.comparison.study.results import RunOutcome, by_class, by_size
 
 # What a run may be scored by, the one of the verdict first where there are no test images.
 SCORES = ("mean_of_last", "best", "last")
@@ -57,7 +58,7 @@ class Analysis(NamedTuple):
     by_size: dict[Pair, dict[str, Difference]]
 
 
-def analyse(plan: Plan, outcomes: Sequence[RunResult]) -> Analysis:
+def analyse(plan: Plan, outcomes: Sequence[RunOutcome]) -> Analysis:
     """Compare the models by their finished runs."""
     score = _score(plan)
     finished = {label: _finished(plan, outcomes, label) for label in plan.labels}
@@ -81,7 +82,7 @@ def analyse(plan: Plan, outcomes: Sequence[RunResult]) -> Analysis:
     )
 
 
-def spreads(plan: Plan, outcomes: Sequence[RunResult]) -> list[float]:
+def spreads(plan: Plan, outcomes: Sequence[RunOutcome]) -> list[float]:
     """Return the standard deviation over the seeds of each pair's difference, where two seeds or more have finished."""
     score = _score(plan)
     scores = {label: _scores(_finished(plan, outcomes, label), score) for label in plan.labels}
@@ -106,7 +107,7 @@ def _score(plan: Plan) -> str:
     return "test" if plan.test else SCORES[0]
 
 
-def _finished(plan: Plan, outcomes: Sequence[RunResult], label: str) -> dict[int, RunResult]:
+def _finished(plan: Plan, outcomes: Sequence[RunOutcome], label: str) -> dict[int, RunOutcome]:
     """Return a model's finished runs by the number of the seed, or of the seed and fold, counted from 0."""
     folds, first = plan.options.runs_of_seed, plan.options.seed
     return {
@@ -116,9 +117,9 @@ def _finished(plan: Plan, outcomes: Sequence[RunResult], label: str) -> dict[int
     }
 
 
-def _scores(finished: Mapping[int, RunResult], score: str) -> dict[int, float]:
+def _scores(finished: Mapping[int, RunOutcome], score: str) -> dict[int, float]:
     """Return the scores that are numbers; the others are named among the warnings."""
-    scores = {number: o.result["scores"].get(score) for number, o in finished.items() if o.result is not None}
+    scores = {number: o.result.scores.get(score) for number, o in finished.items() if o.result is not None}
     return {number: value for number, value in scores.items() if value is not None and math.isfinite(value)}
 
 
@@ -132,11 +133,9 @@ def _of_shares(differences: Mapping[Pair, Difference | None]) -> dict[Pair, Diff
     return {pair: difference and difference.of_shares() for pair, difference in differences.items()}
 
 
-def _start(finished: Mapping[str, Mapping[int, RunResult]], pair: Pair) -> Start | None:
+def _start(finished: Mapping[str, Mapping[int, RunOutcome]], pair: Pair) -> Start | None:
     """Compare what the first finished runs of two models have started from; all runs of a model start from the same."""
-    first, other = (
-        next((o.result["work"]["layers"] for o in finished[label].values() if o.result), None) for label in pair
-    )
+    first, other = (next((o.result.work.layers for o in finished[label].values() if o.result), None) for label in pair)
     return None if first is None or other is None else starts.difference(first, other)
 
 
@@ -151,7 +150,7 @@ def fraction(plan: Plan) -> float | None:
 
 
 def _over_images(
-    plan: Plan, finished: Mapping[str, Mapping[int, RunResult]], over_seeds: Mapping[Pair, Difference | None]
+    plan: Plan, finished: Mapping[str, Mapping[int, RunOutcome]], over_seeds: Mapping[Pair, Difference | None]
 ) -> dict[Pair, ImagesInterval | None]:
     """Return each pair's interval over seeds and images, with the confidence of its corrected interval over seeds.
 
@@ -174,19 +173,19 @@ def _over_images(
     }
 
 
-def _records(plan: Plan, outcome: RunResult) -> list[Scorer]:
+def _records(plan: Plan, outcome: RunOutcome) -> list[Scorer]:
     """Return the records that a run's score is made of; [] unless it has all of them."""
     assert outcome.result is not None
-    found = validations(plan, outcome.run.folder) if outcome.result["recorded"] else []
-    count = 1 if plan.test else outcome.result["scores"]["last_epochs"]
+    found = validations(plan, outcome.run.folder) if outcome.result.recorded else []
+    count = 1 if plan.test else outcome.result.last_epochs
     return [Scorer(validation, plan.task) for validation in found] if len(found) == count else []
 
 
 def _by_name(
     plan: Plan,
     pair: Pair,
-    finished: Mapping[str, Mapping[int, RunResult]],
-    values: Callable[[Plan, dict[str, Any]], Mapping[str, float]],
+    finished: Mapping[str, Mapping[int, RunOutcome]],
+    values: Callable[[Plan, RunResult], Mapping[str, float]],
 ) -> dict[str, Difference]:
     """Compare two models class by class, or size by size, with Holm's correction over all of them.
 

@@ -18,7 +18,7 @@ from yolo_focal.comparison.report.i18n import phrase
 from yolo_focal.comparison.report.model_cost import Cost
 from yolo_focal.comparison.store.run_folder import short
 from yolo_focal.comparison.study.plan import Plan
-from yolo_focal.comparison.study.results import RunResult
+from yolo_focal.comparison.study.results import RunOutcome
 
 _WIDTH = 6.4  # inches
 # Fonts that have Chinese characters, on the systems that people use; what a plot says in Chinese needs one of them.
@@ -28,7 +28,7 @@ Plot = tuple[str, str, Optional[Figure]]  # the file's name, the title, and the 
 
 
 def draw(
-    analysis: Analysis, outcomes: Sequence[RunResult], costs: Mapping[str, Cost], folder: Path
+    analysis: Analysis, outcomes: Sequence[RunOutcome], costs: Mapping[str, Cost], folder: Path
 ) -> list[tuple[str, str]]:
     """Write the plots as PNG files and return their titles and SVG texts.
 
@@ -50,7 +50,7 @@ def draw(
     return _save(figures, folder)
 
 
-def draw_curves(plan: Plan, outcomes: Sequence[RunResult], folder: Path) -> list[tuple[str, str]]:
+def draw_curves(plan: Plan, outcomes: Sequence[RunOutcome], folder: Path) -> list[tuple[str, str]]:
     """Draw the learning curves alone, as `draw` does."""
     return _save([_curves_plot(plan, outcomes)], folder)
 
@@ -64,7 +64,7 @@ def _save(plots: Sequence[Plot], folder: Path) -> list[tuple[str, str]]:
     return saved
 
 
-def _curves_plot(plan: Plan, outcomes: Sequence[RunResult]) -> Plot:
+def _curves_plot(plan: Plan, outcomes: Sequence[RunOutcome]) -> Plot:
     return "learning-curves", phrase(_language(plan), "curves"), _curves(plan, outcomes)
 
 
@@ -108,7 +108,7 @@ def _axes(height: float = 3.6) -> tuple[Figure, Any]:
     return figure, axes
 
 
-def _curves(plan: Plan, outcomes: Sequence[RunResult]) -> Figure | None:
+def _curves(plan: Plan, outcomes: Sequence[RunOutcome]) -> Figure | None:
     """Draw each model's mean over the runs that have come so far, and a band from the least to the most of them."""
     figure, axes = _axes()
     for index, label in enumerate(plan.labels):

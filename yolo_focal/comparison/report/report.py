@@ -22,14 +22,14 @@ from yolo_focal.comparison.store.progress import RunProgress, summary
 from yolo_focal.comparison.store.progress import table as progress_table
 from yolo_focal.comparison.store.run_folder import SCHEMA, short, training_folder
 from yolo_focal.comparison.study.plan import Plan
-from yolo_focal.comparison.study.results import AP, RunResult
+from yolo_focal.comparison.study.results import AP, RunOutcome
 
 _TEMPLATE = Path(__file__).with_name("report.html")
 _COSTS = "costs.json"
 _REFRESH = 20  # seconds after which a browser loads an interim report anew
 
 
-def write_report(analysis: Analysis, outcomes: Sequence[RunResult], runs: pl.DataFrame) -> list[str]:
+def write_report(analysis: Analysis, outcomes: Sequence[RunOutcome], runs: pl.DataFrame) -> list[str]:
     """Write `results.csv`, `summary.json`, the plots and `report.html` to the comparison's folder.
 
     Returns:
@@ -41,12 +41,12 @@ def write_report(analysis: Analysis, outcomes: Sequence[RunResult], runs: pl.Dat
     return [*verdicts.verdicts(analysis), verdicts.scored_by(plan), *verdicts.warnings(analysis, outcomes)]
 
 
-def write_costs(analysis: Analysis, outcomes: Sequence[RunResult], runs: pl.DataFrame) -> None:
+def write_costs(analysis: Analysis, outcomes: Sequence[RunOutcome], runs: pl.DataFrame) -> None:
     """Measure what the models cost, unless that is known, and write the report anew with it."""
     plan = analysis.plan
     if _known_costs(plan):
         return
-    first: dict[str, RunResult] = {}
+    first: dict[str, RunOutcome] = {}
     for outcome in outcomes:
         if outcome.result is not None:
             first.setdefault(outcome.run.label, outcome)
@@ -56,8 +56,8 @@ def write_costs(analysis: Analysis, outcomes: Sequence[RunResult], runs: pl.Data
         label: training_folder(outcome.run.folder) / "weights" / "best.pt" for label, outcome in first.items()
     }
     results = [outcome.result for outcome in first.values() if outcome.result is not None]
-    imgsz = max(result["work"]["imgsz"] for result in results)
-    on_gpu = all(result["environment"]["device"].startswith("cuda") for result in results)
+    imgsz = max(result.work.imgsz for result in results)
+    on_gpu = all(result.environment["device"].startswith("cuda") for result in results)
     gpu = next(iter(devices.numbers(plan.arguments.get("device"))), 0)
     costs = model_cost.measure(checkpoints, imgsz, f"cuda:{gpu}" if on_gpu else "cpu")
     write_json(plan.folder / _COSTS, model_cost.as_json(costs))
@@ -65,7 +65,7 @@ def write_costs(analysis: Analysis, outcomes: Sequence[RunResult], runs: pl.Data
 
 
 def write_interim_report(
-    plan: Plan, outcomes: Sequence[RunResult], runs: pl.DataFrame, progress: Sequence[RunProgress]
+    plan: Plan, outcomes: Sequence[RunOutcome], runs: pl.DataFrame, progress: Sequence[RunProgress]
 ) -> None:
     """Write a `report.html` without a verdict while runs go on; it loads itself anew every few seconds.
 
@@ -88,7 +88,7 @@ def _known_costs(plan: Plan) -> dict[str, Cost]:
     return model_cost.from_json(read_json(plan.folder / _COSTS), plan.labels) or {}
 
 
-def _write(analysis: Analysis, outcomes: Sequence[RunResult], runs: pl.DataFrame, costs: Mapping[str, Cost]) -> None:
+def _write(analysis: Analysis, outcomes: Sequence[RunOutcome], runs: pl.DataFrame, costs: Mapping[str, Cost]) -> None:
     plan = analysis.plan
     lang = plan.options.lang
     drawn = plots.draw(analysis, outcomes, costs, plan.folder)
@@ -147,7 +147,7 @@ def command(plan: Plan) -> str:
     return "yolo-focal compare " + " ".join(shlex.quote(f"{key}={value}") for key, value in every.items())
 
 
-def _summary(analysis: Analysis, outcomes: Sequence[RunResult], costs: Mapping[str, Cost]) -> dict[str, Any]:
+def _summary(analysis: Analysis, outcomes: Sequence[RunOutcome], costs: Mapping[str, Cost]) -> dict[str, Any]:
     """Return what `summary.schema.json` describes."""
     plan = analysis.plan
     return {
@@ -186,21 +186,21 @@ def _json(value: Any) -> Any:
     return {key: None if isinstance(item, float) and not math.isfinite(item) else item for key, item in fields.items()}
 
 
-def _environments(outcomes: Sequence[RunResult]) -> list[dict[str, str]]:
+def _environments(outcomes: Sequence[RunOutcome]) -> list[dict[str, str]]:
     """Return the different environments that the runs were trained in."""
     found: list[dict[str, str]] = []
     for outcome in outcomes:
-        if outcome.result is not None and outcome.result["environment"] not in found:
-            found.append(outcome.result["environment"])
+        if outcome.result is not None and outcome.result.environment not in found:
+            found.append(outcome.result.environment)
     return found
 
 
-def _model_row(analysis: Analysis, label: str, outcomes: Sequence[RunResult], cost: Cost | None) -> list[str]:
+def _model_row(analysis: Analysis, label: str, outcomes: Sequence[RunOutcome], cost: Cost | None) -> list[str]:
     scores = list(analysis.scores[label].values())
     mean = f"{sum(scores) / len(scores):.4f} ({min(scores):.4f} to {max(scores):.4f})" if scores else "-"
     results = [outcome.result for outcome in outcomes if outcome.run.label == label and outcome.result is not None]
     seconds, memory = (
-        f"{sum(result[key] for result in results) / len(results):.0f}" if results else "-"
+        f"{sum(getattr(result, key) for result in results) / len(results):.0f}" if results else "-"
         for key in ("seconds", "peak_memory_mib")
     )
     row = [label, mean, str(len(scores)), seconds, memory]
@@ -251,11 +251,11 @@ def _cell(value: Any) -> str:
     return str(value)
 
 
-def _methods(analysis: Analysis, outcomes: Sequence[RunResult]) -> Iterator[str]:
+def _methods(analysis: Analysis, outcomes: Sequence[RunOutcome]) -> Iterator[str]:
     plan = analysis.plan
     lang = plan.options.lang
     yield phrase(lang, "method_runs", first=plan.options.seed, last=plan.options.seed + plan.options.seeds - 1)
-    if not plan.arguments.get("time") and not any("snapshots" in o.result["without"] for o in outcomes if o.result):
+    if not plan.arguments.get("time") and not any("snapshots" in o.result.without for o in outcomes if o.result):
         yield phrase(lang, "method_epochs")
     if plan.options.folds:
         yield phrase(lang, "method_folds", folds=plan.options.folds)

@@ -13,7 +13,7 @@ from yolo_focal.comparison.stats.paired_t import CONFIDENCE, Difference
 from yolo_focal.comparison.store.run_folder import LOG, short
 from yolo_focal.comparison.study.dataset import first_images
 from yolo_focal.comparison.study.plan import Plan
-from yolo_focal.comparison.study.results import RunResult
+from yolo_focal.comparison.study.results import RunOutcome
 
 _FEW = 3  # with fewer seeds the interval is too wide to say much
 _BUSY = 1.5  # seconds of the clock for one of the CPU, from which on something else kept the machine busy
@@ -86,7 +86,7 @@ def scored_by(plan: Plan) -> str:
     return phrase(plan.options.lang, key, epochs=plan.numbers["last_epochs"])
 
 
-def warnings(analysis: Analysis, outcomes: Sequence[RunResult]) -> list[str]:
+def warnings(analysis: Analysis, outcomes: Sequence[RunOutcome]) -> list[str]:
     """Say what a reader has to know besides."""
     plan = analysis.plan
     return [
@@ -98,7 +98,7 @@ def warnings(analysis: Analysis, outcomes: Sequence[RunResult]) -> list[str]:
     ]
 
 
-def about_power(plan: Plan, outcomes: Sequence[RunResult]) -> str:
+def about_power(plan: Plan, outcomes: Sequence[RunOutcome]) -> str:
     """Say which difference the plan will be able to show, by the spread so far or else by the number of images."""
     seeds = plan.options.seeds * plan.options.runs_of_seed
     if seeds < 2:
@@ -141,7 +141,7 @@ def _about_models(analysis: Analysis, pair: Pair) -> Iterator[str]:
         yield phrase(lang, "assumed_scale", label=assumed[0].label, scale=assumed[0].assumed)
 
 
-def _name(outcome: RunResult) -> str:
+def _name(outcome: RunOutcome) -> str:
     return f"{outcome.run.label}, {outcome.run.folder.name}"
 
 
@@ -166,7 +166,7 @@ def _score(score: float | None) -> str:
     return "-" if score is None else f"{score:.4f}"
 
 
-def _about_runs(analysis: Analysis, outcomes: Sequence[RunResult]) -> Iterator[str]:
+def _about_runs(analysis: Analysis, outcomes: Sequence[RunOutcome]) -> Iterator[str]:
     lang = analysis.plan.options.lang
     for outcome in outcomes:
         if outcome.result is None:
@@ -176,24 +176,24 @@ def _about_runs(analysis: Analysis, outcomes: Sequence[RunResult]) -> Iterator[s
     unrecorded = [
         _name(outcome)
         for outcome in outcomes
-        if outcome.result and not outcome.result["recorded"] and "records" not in outcome.result["without"]
+        if outcome.result and not outcome.result.recorded and "records" not in outcome.result.without
     ]
     if unrecorded:
         yield phrase(lang, "unrecorded", runs="; ".join(unrecorded))
     for outcome in outcomes:
-        if outcome.result is not None and not _is_finite(outcome.result["scores"].get(analysis.score)):
+        if outcome.result is not None and not _is_finite(outcome.result.scores.get(analysis.score)):
             yield phrase(lang, "nan_scores", run=_name(outcome))
         if outcome.curve.nan_epoch is not None:
             yield phrase(lang, "nan", run=_name(outcome), epoch=outcome.curve.nan_epoch)
 
 
-def _about_the_release(lang: str, outcomes: Sequence[RunResult]) -> Iterator[str]:
+def _about_the_release(lang: str, outcomes: Sequence[RunOutcome]) -> Iterator[str]:
     """Say what the runs went on without, because their release of Ultralytics lacks what it needs."""
     runs: dict[tuple[str, str, str], list[str]] = {}
     for outcome in outcomes:
         if outcome.result is not None:
-            for part, name in outcome.result["without"].items():
-                runs.setdefault((part, name, outcome.result["environment"]["ultralytics"]), []).append(_name(outcome))
+            for part, name in outcome.result.without.items():
+                runs.setdefault((part, name, outcome.result.environment["ultralytics"]), []).append(_name(outcome))
     for (part, name, release), of_part in runs.items():
         yield phrase(lang, f"without_{part}", lacking=name, release=release, runs="; ".join(of_part))
 
@@ -229,12 +229,12 @@ def _about_scores(analysis: Analysis) -> Iterator[str]:
         yield phrase(lang, "extended", looks=looks, times=len(plan.looks))
 
 
-def _about_work(plan: Plan, outcomes: Sequence[RunResult]) -> Iterator[str]:
+def _about_work(plan: Plan, outcomes: Sequence[RunOutcome]) -> Iterator[str]:
     """Name what the models did not do alike, whatever they were told."""
     lang = plan.options.lang
-    works = {label: [o.result["work"] for o in outcomes if o.result and o.run.label == label] for label in plan.labels}
+    works = {label: [o.result.work for o in outcomes if o.result and o.run.label == label] for label in plan.labels}
     for key, told_by in (("transferred", _fresh), ("batch", str), ("imgsz", str), ("epochs", str)):
-        by_label = {label: [work[key] for work in of_label] for label, of_label in works.items() if of_label}
+        by_label = {label: [getattr(work, key) for work in of_label] for label, of_label in works.items() if of_label}
         if len({tuple(sorted({*map(told_by, values)})) for values in by_label.values()}) > 1:
             listed = "; ".join(
                 f"{label} {', '.join(sorted({*map(_shown, values)}))}" for label, values in by_label.items()
@@ -246,13 +246,13 @@ def _about_work(plan: Plan, outcomes: Sequence[RunResult]) -> Iterator[str]:
         listed = "; ".join(f"{label} freeze={str(value).replace(' ', '')}" for label, value in frozen.items())
         yield phrase(lang, "frozen", freeze=given, list=listed)
     for seed in sorted({outcome.run.seed for outcome in outcomes}):
-        orders = {(o.run.fold, o.result["work"]["order"]) for o in outcomes if o.result and o.run.seed == seed}
+        orders = {(o.run.fold, o.result.work.order) for o in outcomes if o.result and o.run.seed == seed}
         if len(orders) > plan.options.runs_of_seed:
             yield phrase(lang, "differs_order", seed=seed)
     for label in plan.labels:
         results = [o.result for o in outcomes if o.result and o.run.label == label]
-        seconds, cpu = (sum(result[key] for result in results) for key in ("seconds", "cpu_seconds"))
-        on_cpu = all(result["environment"]["device"].startswith("cpu") for result in results)
+        seconds, cpu = sum(result.seconds for result in results), sum(result.cpu_seconds for result in results)
+        on_cpu = all(result.environment["device"].startswith("cpu") for result in results)
         if results and on_cpu and seconds > _BUSY * cpu:
             yield phrase(lang, "busy", label=label, seconds=seconds, cpu=cpu)
 

@@ -125,7 +125,7 @@ def _read(folder: Path, task: RunSpec) -> RunProgress:
     result = result_of(folder, task.identity)
     times = read_times(folder / TIMES)
     if result is not None:
-        curve, state = result["curve"], FINISHED
+        curve, state = result.curve, FINISHED
     else:
         curve = read_curve(training_folder(folder) / "results.csv", task.metric).values
         begun = STOPPED if (folder / LOG).exists() else WAITING

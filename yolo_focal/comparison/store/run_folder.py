@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from yolo_focal.comparison.store.files import read_json
+from yolo_focal.comparison.store.files import read_json, write_json
+from yolo_focal.comparison.store.run_result import RunResult
 
 SCHEMA = 4
 TASK, RESULT, LOG, TIMES = "task.json", "result.json", "log.txt", "times.json"
@@ -87,8 +88,14 @@ def complete_snapshots(snapshots: Path) -> list[Path]:
     return sorted(snapshots.glob("epoch-*[0-9]"), key=lambda path: int(path.name.partition("-")[2]))
 
 
-def result_of(folder: Path, identity: str) -> dict[str, Any] | None:
+def write_result(folder: Path, result: RunResult) -> None:
+    """Write what a run has come to in the end."""
+    write_json(folder / RESULT, {"schema": SCHEMA, **result.as_json()})
+
+
+def result_of(folder: Path, identity: str) -> RunResult | None:
     """Return what a run has written in the end; None if it has not, or not as a whole, or it was another run."""
-    result = read_json(folder / RESULT)
-    whole = isinstance(result, dict) and result.get("schema") == SCHEMA and result.get("identity") == identity
-    return result if whole else None
+    content = read_json(folder / RESULT)
+    if not isinstance(content, dict) or content.pop("schema", None) != SCHEMA or content.get("identity") != identity:
+        return None
+    return RunResult.from_json(content)

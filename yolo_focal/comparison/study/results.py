@@ -10,13 +10,14 @@ import polars as pl
 
 from yolo_focal.comparison.store.results_csv import Curve, read_curve
 from yolo_focal.comparison.store.run_folder import LOG, result_of, training_folder
+from yolo_focal.comparison.store.run_result import RunResult
 from yolo_focal.comparison.study.plan import Plan, Run
 
 AP = "AP50-95 "  # what the columns of a class or a size begin with
 _LONGEST = 200  # characters of a log's last line
 
 
-class RunResult(NamedTuple):
+class RunOutcome(NamedTuple):
     """What has become of a run.
 
     Attributes:
@@ -27,17 +28,17 @@ class RunResult(NamedTuple):
     """
 
     run: Run
-    result: dict[str, Any] | None
+    result: RunResult | None
     failure: str
     curve: Curve
 
 
-def read_results(plan: Plan, runs: Sequence[Run]) -> list[RunResult]:
+def read_results(plan: Plan, runs: Sequence[Run]) -> list[RunOutcome]:
     """Read what the runs have left."""
     return [_read(run, plan.metric) for run in runs]
 
 
-def table(plan: Plan, outcomes: Sequence[RunResult]) -> pl.DataFrame:
+def table(plan: Plan, outcomes: Sequence[RunOutcome]) -> pl.DataFrame:
     """Return a row for each run: what it is, scores, Ultralytics' metrics, AP by class and size, cost, failure."""
     rows = [_row(plan, outcome) for outcome in outcomes]
     columns = dict.fromkeys(name for row in sorted(rows, key=lambda row: not row["finished"]) for name in row)
@@ -46,19 +47,17 @@ def table(plan: Plan, outcomes: Sequence[RunResult]) -> pl.DataFrame:
     return pl.DataFrame([{name: row.get(name) for name in ordered} for row in rows], infer_schema_length=None)
 
 
-def by_class(plan: Plan, result: dict[str, Any]) -> dict[str, float]:
+def by_class(plan: Plan, result: RunResult) -> dict[str, float]:
     """Return a finished run's AP of each class that has labels, of the images that the verdict is about."""
-    found: dict[str, float] = (result["test"] if plan.test else result)["classes"]
-    return found
+    return (result.test if plan.test and result.test else result).classes
 
 
-def by_size(plan: Plan, result: dict[str, Any]) -> dict[str, float]:
+def by_size(plan: Plan, result: RunResult) -> dict[str, float]:
     """Return a finished run's AP of small, medium and large objects, of the images that the verdict is about."""
-    found: dict[str, float] = (result["test"] if plan.test else result)["sizes"]
-    return found
+    return (result.test if plan.test and result.test else result).sizes
 
 
-def _row(plan: Plan, outcome: RunResult) -> dict[str, Any]:
+def _row(plan: Plan, outcome: RunOutcome) -> dict[str, Any]:
     run, result = outcome.run, outcome.result
     row: dict[str, Any] = {"model": run.label, "seed": run.seed}
     if run.fold is not None:
@@ -66,22 +65,21 @@ def _row(plan: Plan, outcome: RunResult) -> dict[str, Any]:
     row["finished"] = result is not None
     row["epochs"] = len(outcome.curve.values)
     if result is not None:
-        scores = {key: value for key, value in result["scores"].items() if key != "last_epochs"}
-        row |= {f"score {key}": value for key, value in scores.items()}
-        row |= result["metrics"]
-        row |= {f"test {key}": value for key, value in result.get("test", {}).get("metrics", {}).items()}
-        row |= {key: result[key] for key in ("seconds", "cpu_seconds", "peak_memory_mib")}
+        row |= {f"score {key}": value for key, value in result.scores.items()}
+        row |= result.metrics
+        row |= {f"test {key}": value for key, value in (result.test.metrics if result.test else {}).items()}
+        row |= {key: getattr(result, key) for key in ("seconds", "cpu_seconds", "peak_memory_mib")}
         row |= {f"{AP}{name}": value for name, value in by_class(plan, result).items()}
         row |= {f"{AP}of {size} objects": value for size, value in by_size(plan, result).items()}
     row["failure"] = outcome.failure
     return row
 
 
-def _read(run: Run, metric: str) -> RunResult:
+def _read(run: Run, metric: str) -> RunOutcome:
     result = result_of(run.folder, run.identity)
     if result is not None:
-        return RunResult(run, result, "", Curve(result["curve"], result["nan_epoch"]))
-    return RunResult(
+        return RunOutcome(run, result, "", Curve(result.curve, result.nan_epoch))
+    return RunOutcome(
         run, None, _last_line(run.folder / LOG), read_curve(training_folder(run.folder) / "results.csv", metric)
     )
 

@@ -20,12 +20,9 @@ from yolo_focal.comparison.launch.process import end_with_the_parent
 from yolo_focal.comparison.stats import ap_by_size
 from yolo_focal.comparison.stats.average_precision import Scorer
 from yolo_focal.comparison.store import validations
-from yolo_focal.comparison.store.files import write_json
 from yolo_focal.comparison.store.lock import locked
 from yolo_focal.comparison.store.results_csv import read_curve
 from yolo_focal.comparison.store.run_folder import (
-    RESULT,
-    SCHEMA,
     TASK,
     TEST,
     RunSpec,
@@ -33,7 +30,9 @@ from yolo_focal.comparison.store.run_folder import (
     result_of,
     training_folder,
     validation_files,
+    write_result,
 )
+from yolo_focal.comparison.store.run_result import OnTestImages, RunResult, Work
 from yolo_focal.comparison.worker import ddp, recorder, train
 from yolo_focal.errors import ConfigError
 from yolo_focal.files import sync_folder
@@ -58,24 +57,34 @@ def _run(folder: Path, task: RunSpec) -> None:
     kind = trained.pop("task")
     results = training_folder(folder)
     curve = read_curve(results / "results.csv", task.metric)
-    result = {
-        "schema": SCHEMA,
-        "identity": task.identity,
-        **trained,
-        "sizes": _by_size(kind, *validation_files(folder)[-1:]),
-        "scores": _scores(folder, kind, task, trained, curve.values),
-        "recorded": _is_recorded(folder, task, trained),
-        "curve": curve.values,
-        "nan_epoch": curve.nan_epoch,
+    work = Work(**trained.pop("work"))
+    last = _last_scores(folder, kind, task, work, curve.values)
+    scores = {
+        "best": trained["metrics"][task.metric],
+        "last": last[-1] if last else None,
+        "mean_of_last": float(np.mean(last)) if last else None,
     }
+    recorded, test = _is_recorded(folder, task, work), None
     if task.test:
         metrics, unsupported = _validate_on_test(folder, results, task)
-        result["test"] = {**train.found(metrics), "sizes": _by_size(kind, folder / TEST)}
-        result["without"].update({"records": unsupported} if unsupported else {})
-        result["scores"]["test"] = result["test"]["metrics"].get(task.metric)
-        result["recorded"] = bool(validations.load_all([folder / TEST]))
+        test = OnTestImages(**train.found(metrics), sizes=_by_size(kind, folder / TEST))
+        trained["without"].update({"records": unsupported} if unsupported else {})
+        scores["test"] = test.metrics.get(task.metric)
+        recorded = bool(validations.load_all([folder / TEST]))
     sync_folder(results / "weights")
-    write_json(folder / RESULT, result)
+    result = RunResult(
+        identity=task.identity,
+        **trained,
+        work=work,
+        sizes=_by_size(kind, *validation_files(folder)[-1:]),
+        scores=scores,
+        last_epochs=len(last),
+        recorded=recorded,
+        curve=curve.values,
+        nan_epoch=curve.nan_epoch,
+        test=test,
+    )
+    write_result(folder, result)
     snapshots.remove()
 
 
@@ -103,26 +112,19 @@ def _by_size(task: str, *files: Path) -> dict[str, float]:
     return ap_by_size.average_precisions(found[0]) if found and task in ap_by_size.TASKS else {}
 
 
-def _is_recorded(folder: Path, task: RunSpec, trained: dict[str, Any]) -> bool:
+def _is_recorded(folder: Path, task: RunSpec, work: Work) -> bool:
     """Return whether there are records of all of the last epochs."""
-    epochs: int = trained["work"]["epochs"]
-    return len(validations.load_all(validation_files(folder))) == min(task.last_epochs, epochs)
+    return len(validations.load_all(validation_files(folder))) == min(task.last_epochs, work.epochs)
 
 
-def _scores(folder: Path, kind: str, task: RunSpec, trained: dict[str, Any], curve: list[float]) -> dict[str, Any]:
-    """Return what a run may be compared by: its best epoch's score, its last one's, and the last ones' mean.
+def _last_scores(folder: Path, kind: str, task: RunSpec, work: Work, curve: list[float]) -> list[float]:
+    """Return the last epochs' scores.
 
-    The last ones' are those of the records, which are more exact than the curve; where one is missing, the curve's.
+    They are those of the records, which are more exact than the curve; where one is missing, the curve's.
     """
-    last = curve[-task.last_epochs :]
-    if _is_recorded(folder, task, trained):
-        last = [Scorer(validation, kind).score() for validation in validations.load_all(validation_files(folder))]
-    return {
-        "best": trained["metrics"][task.metric],
-        "last": last[-1] if last else None,
-        "mean_of_last": float(np.mean(last)) if last else None,
-        "last_epochs": len(last),
-    }
+    if _is_recorded(folder, task, work):
+        return [Scorer(validation, kind).score() for validation in validations.load_all(validation_files(folder))]
+    return curve[-task.last_epochs :]
 
 
 if __name__ == "__main__":
