@@ -49,7 +49,7 @@ def whole(few_images: None, tmp_path_factory: pytest.TempPathFactory) -> Path:  
     folder = tmp_path_factory.mktemp("whole")
     began = time.monotonic()
     out = run(*FOUR_RUNS, cwd=folder).stdout
-    assert "2 seeds and 24 images: differences of about " in out
+    assert "2 seeds and 24 images: the minimum detectable difference is about " in out
     scores = steady(folder=folder)["score mean_of_last"]
     assert scores.min() > 0 and scores.n_unique() == 4
     (folder / "seconds.txt").write_text(str(time.monotonic() - began))

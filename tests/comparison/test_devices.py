@@ -143,7 +143,7 @@ def a_task(**other: Any) -> RunSpec:
         snapshot_every=1,
         metric="metrics/x",
         place="",
-        identity="0",
+        fingerprint="0",
     )
     return replace(task, **other)
 

@@ -33,13 +33,13 @@ def test_what_a_run_has_come_to_is_read_as_it_was_written(tmp_path: Path) -> Non
     tested = OnTestImages(metrics={"m": 0.25}, classes={"猫": 0.5}, names=["猫"], sizes={"small": 0.1})
     for ended in (runs.result(), runs.result(test=tested, without={"records": "V.x"}, nan_epoch=2)):
         write_result(tmp_path, ended)
-        assert result_of(tmp_path, ended.identity) == ended
+        assert result_of(tmp_path, ended.fingerprint) == ended
         content = read_json(tmp_path / RESULT)
         assert content["schema"] == SCHEMA and content["work"]["imgsz"] == 640
         assert content["test"] == (None if ended.test is None else asdict(tested))
         assert result_of(tmp_path, "other") is None
         write_json(tmp_path / RESULT, {**content, "schema": SCHEMA - 1})
-        assert result_of(tmp_path, ended.identity) is None
+        assert result_of(tmp_path, ended.fingerprint) is None
     with pytest.raises(FrozenInstanceError):
         ended.recorded = False  # type: ignore[misc]
 

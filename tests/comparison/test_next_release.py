@@ -123,7 +123,7 @@ def test_a_run_ends_with_a_result_that_names_what_the_release_lacks(
         snapshot_every=1,
         metric=METRICS["detect"],
         place="cpu",
-        identity="0",
+        fingerprint="0",
     )
     folder = tmp_path / "small" / "seed0"
     folder.mkdir(parents=True)

@@ -282,10 +282,10 @@ def test_what_changes_no_result_may_change(begun: Any, small_set: str) -> None:
     shutil.copytree("set", "moved")
     Path(small_set).write_text(Path(small_set).read_text().replace(str(Path("set").absolute()), "moved"))
     again, more = begun(seeds=3, parallel=2, device="cpu", cache="ram", plots=False)
-    assert again.identity == first.identity
-    assert [run.identity for run in more[: len(runs)]] == [run.identity for run in runs]
+    assert again.fingerprint == first.fingerprint
+    assert [run.fingerprint for run in more[: len(runs)]] == [run.fingerprint for run in runs]
     assert (len(runs), len(more)) == (4, 6)
-    assert again.numbers == first.numbers
+    assert again.per_run == first.per_run
     assert again.looks == [2, 3]
 
 
@@ -320,7 +320,7 @@ def test_the_scale_that_a_name_leaves_open() -> None:
 @pytest.mark.parametrize(("epochs", "last"), [(1, 1), (3, 3), (20, 3), (50, 5)])
 def test_no_more_epochs_are_scored_than_there_are(epochs: int, last: int, small_set: str) -> None:
     its_plan, _ = begin(Path("runs/compare/one"), check(small_set, PAIR, Options(), {"epochs": epochs}))
-    assert its_plan.numbers["last_epochs"] == last
+    assert its_plan.per_run["last_epochs"] == last
 
 
 def test_fresh_seeds_are_those_from_the_first_one_on(small_set: str) -> None:
@@ -360,7 +360,7 @@ class Twice(nn.Identity):
 )
 def test_what_changes_results_is_refused(change: dict[str, Any], message: str, begun: Any) -> None:
     Path("other.yaml").write_text("mosaic: 0.0\n")
-    workers = begun()[0].numbers["workers"]
+    workers = begun()[0].per_run["workers"]
     with pytest.raises(ConfigError) as caught:
         begun(**change)
     assert str(caught.value) == (
@@ -412,7 +412,7 @@ def test_a_plan_that_was_cut_off_is_begun_anew_and_another_kind_is_refused(begun
     for length in range(0, len(whole), 397):
         file.write_text(whole[:length])
         assert begun()[1] == runs
-    file.write_text('{"facts": {}}')
+    file.write_text('{"conditions": {}}')
     with pytest.raises(ConfigError) as caught:
         begun()
     assert str(caught.value) == f"{file}: it is not what this release of compare writes; write name= with another name"
@@ -428,7 +428,7 @@ def test_folds_hold_each_image_out_once(small_set: str) -> None:
         ("yolov8n", 0, 1),
         ("yolov8n-focal", 0, 1),
     ]
-    assert len(runs) == 2 * 3 * 2 and len({run.identity for run in runs}) == len(runs)
+    assert len(runs) == 2 * 3 * 2 and len({run.fingerprint for run in runs}) == len(runs)
     for seed in (0, 1):
         held_out = [
             image

@@ -20,7 +20,7 @@ from yolo_focal.comparison.store.times import Times
 METRIC = "metrics/mAP50-95(B)"
 
 
-def a_task(identity: str = "0", place: str = "cpu") -> RunSpec:
+def a_task(fingerprint: str = "0", place: str = "cpu") -> RunSpec:
     return RunSpec(
         model="m.yaml",
         data="d.yaml",
@@ -32,7 +32,7 @@ def a_task(identity: str = "0", place: str = "cpu") -> RunSpec:
         snapshot_every=1,
         metric=METRIC,
         place=place,
-        identity=identity,
+        fingerprint=fingerprint,
     )
 
 

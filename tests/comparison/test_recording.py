@@ -287,7 +287,7 @@ def test_the_last_epochs_score_is_that_of_all_records_or_of_the_curve(
         snapshot_every=0,
         metric=METRICS["detect"],
         place="",
-        identity="0",
+        fingerprint="0",
     )
     work = Work(batch=4, imgsz=64, images=4, epochs=5, transferred=None, layers={}, order="")
     scores = run._last_scores(tmp_path, "detect", task, work, [0.1, 0.2, 0.3, 0.4, 0.5])

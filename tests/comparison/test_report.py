@@ -54,13 +54,13 @@ def plan(folder: Path, labels: str = "ab", **options: Any) -> Plan:
         models=[Model(label, f"{label}.yaml", f"{label}.yaml", "detect", "0", 3_000_000) for label in labels],
         dataset=dataset,
         options=Options(**options),
-        given={"epochs": 50},
+        user_arguments={"epochs": 50},
         arguments={"epochs": 50, "device": None},
-        numbers={"workers": 2, "threads": 1, "last_epochs": 5},
+        per_run={"workers": 2, "threads": 1, "last_epochs": 5},
         looks=[options["seeds"]],
         test=False,
         slots=[Slot("cpu", None, "cpu")],
-        identity="0",
+        fingerprint="0",
     )
 
 
@@ -130,7 +130,7 @@ def test_both_languages_have_the_same_sentences_with_the_same_places() -> None:
             {},
             None,
             "Cannot tell b from a: the difference is between -0.0290 and +0.0357 mAP50-95(B) (95% interval over 3 "
-            "seeds). This many would show a difference of 0.0422 or more four times out of five.",
+            "seeds). The minimum detectable difference is 0.0422: this many would show it four times out of five.",
         ),
         (
             ([0.5, 0.51, 0.52], [0.5001, 0.51, 0.5199]),
@@ -325,7 +325,9 @@ def test_no_figure_is_said_that_cannot_be(
     assert report.write_report(analyse(its_plan, found), found, table(its_plan, found))[0] == said
     (pair,) = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))["differences"]
     every = [pair["over_seeds"], *(of for name in ("by_score", "by_class", "by_size") for of in pair[name].values())]
-    assert [(one["low"], one["high"], one["detectable"]) for one in every] == [(-1, 1, None)] * len(every)
+    assert [(one["low"], one["high"], one["minimum_detectable_difference"]) for one in every] == [(-1, 1, None)] * len(
+        every
+    )
     assert -1 <= pair["over_images"]["low"] <= pair["over_images"]["high"] <= 1
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     tables = re.sub("<svg.*?</svg>", "", page, flags=re.DOTALL)
@@ -441,23 +443,23 @@ def test_layers_that_are_frozen_for_each_model_are_named(tmp_path: Path) -> None
 def test_what_the_plan_can_show(tmp_path: Path) -> None:
     its_plan = plan(tmp_path)
     guess = (
-        "This is a guess before the first run, from the spread that one other set of 36 images had, and may be half or "
-        "twice as much."
+        "This is a guess before the first run, from the standard deviation that one other set of 36 images had, and "
+        "may be half or twice as much."
     )
     assert verdicts.about_power(its_plan, []) == (
-        f"5 seeds and 2 images: differences of about 0.317 mAP50-95(B) and more would show. {guess}"
+        f"5 seeds and 2 images: the minimum detectable difference is about 0.317 mAP50-95(B). {guess}"
     )
     assert verdicts.about_power(plan(tmp_path, seeds=2), []) == (
         f"2 seeds and 2 images: no possible difference would show. {guess}"
     )
     said = verdicts.about_power(its_plan, outcomes(tmp_path, seeds=3))
     assert re.fullmatch(
-        r"At the spread seen so far \(0\.0\d+\), 5 seeds: differences of about 0\.0\d+ mAP50-95\(B\) and more would "
-        r"show\.",
+        r"At the standard deviation seen so far \(0\.0\d+\), 5 seeds: the minimum detectable difference is about "
+        r"0\.0\d+ mAP50-95\(B\)\.",
         said,
     )
     far_apart = verdicts.about_power(plan(tmp_path, seeds=2), [*two_seeds(tmp_path)])
-    assert far_apart == "At the spread seen so far (0.4950), 2 seeds: no possible difference would show."
+    assert far_apart == "At the standard deviation seen so far (0.4950), 2 seeds: no possible difference would show."
     one = replace(its_plan, options=its_plan.options._replace(seeds=1))
     assert (
         verdicts.about_power(one, [])

@@ -96,7 +96,7 @@ for model in ("yolov8n-p6.yaml", "yolov8n-focal-p6.yaml"):
         snapshot_every=0,
         metric=METRICS["detect"],
         place="",
-        identity="0",
+        fingerprint="0",
     )
     works.append(train.train(folder, task)["work"])
 Path("works.json").write_text(json.dumps(works))

@@ -13,7 +13,7 @@ from scipy import stats
 from yolo_focal.comparison.stats import alpha_spending
 from yolo_focal.comparison.stats.holm import compare_all
 from yolo_focal.comparison.stats.paired_t import CONFIDENCE, Difference, difference
-from yolo_focal.comparison.stats.power import detectable, expected_detectable
+from yolo_focal.comparison.stats.power import expected_minimum_detectable_difference, minimum_detectable_difference
 
 ALPHA = 1 - CONFIDENCE
 FIRST_LOOK = 0.8 * ALPHA
@@ -41,7 +41,7 @@ def test_the_interval_of_one_look_is_that_of_the_paired_t_test(comparisons: int)
     assert result.level == pytest.approx(1 - FIRST_LOOK / comparisons)
     assert result.p == pytest.approx(min(1, comparisons * reference.pvalue / 0.8))
     differences = np.subtract(other, first)
-    assert (result.mean, result.spread) == pytest.approx((differences.mean(), differences.std(ddof=1)))
+    assert (result.mean, result.std) == pytest.approx((differences.mean(), differences.std(ddof=1)))
     assert result.seeds == 6 and result.seeds_varied and not result.is_identical
 
 
@@ -50,9 +50,11 @@ def test_the_interval_of_one_look_is_that_of_the_paired_t_test(comparisons: int)
 def test_the_interval_follows_the_scores(seed: int, looks: tuple[int, ...] | None) -> None:
     first, other = map(np.array, scores(seed))
     result = difference(first, other, looks=looks)
-    ends = np.array([result.mean, result.low, result.high, result.spread, result.detectable])
+    ends = np.array([result.mean, result.low, result.high, result.std, result.minimum_detectable_difference])
     scaled = difference(100 * first, 100 * other, looks=looks)
-    assert [scaled.mean, scaled.low, scaled.high, scaled.spread, scaled.detectable] == pytest.approx(100 * ends)
+    assert [scaled.mean, scaled.low, scaled.high, scaled.std, scaled.minimum_detectable_difference] == pytest.approx(
+        100 * ends
+    )
     shifted = difference(first + 3, other + 3, looks=looks)
     assert [*shifted] == pytest.approx([*result], nan_ok=True)
     swapped = difference(other, first, looks=looks)
@@ -70,9 +72,9 @@ def test_the_variance_of_cross_validation_is_that_of_nadeau_and_bengio() -> None
 @pytest.mark.parametrize("looks", [(6,), (3, 6)])
 def test_the_detectable_difference_is_shown_four_times_out_of_five(looks: tuple[int, ...]) -> None:
     result = difference(*scores(2), looks=looks)
-    error = result.spread / math.sqrt(6)
+    error = result.std / math.sqrt(6)
     critical = (result.high - result.mean) / error
-    assert stats.nct.sf(critical, 5, result.detectable / error) == pytest.approx(0.8, abs=0.001)
+    assert stats.nct.sf(critical, 5, result.minimum_detectable_difference / error) == pytest.approx(0.8, abs=0.001)
 
 
 def test_without_noise_nothing_is_claimed() -> None:
@@ -85,14 +87,14 @@ def test_without_noise_nothing_is_claimed() -> None:
     rounded = difference([0.1, 0.2, 0.7], [0.2, 0.3, 0.8])  # equal but for the rounding of floats
     assert not rounded.seeds_varied and math.isnan(rounded.low)
     single = difference([0.3], [0.4])
-    assert single.seeds == 1 and math.isnan(single.low) and math.isnan(single.detectable)
+    assert single.seeds == 1 and math.isnan(single.low) and math.isnan(single.minimum_detectable_difference)
     assert not single.is_more_than_noise and not single.is_identical and not single.seeds_varied
     assert difference([0.3], [0.3]).is_identical
 
 
 def test_a_margin() -> None:
     def claims(low: float, high: float, margin: float) -> tuple[bool, bool]:
-        made = Difference((low + high) / 2, low, high, 5, spread=0.1, margin=margin)
+        made = Difference((low + high) / 2, low, high, 5, std=0.1, margin=margin)
         return made.is_no_worse, made.is_equivalent
 
     assert claims(-0.004, 0.002, 0.005) == (True, True)
@@ -281,12 +283,20 @@ def test_what_cannot_be_compared_together(pair: Any, looks: Any, message: str) -
 
 
 def test_the_difference_that_a_plan_is_expected_to_show() -> None:
-    assert expected_detectable(36, 5) == pytest.approx(0.0748, abs=0.0001)
-    assert expected_detectable(3600, 5) == pytest.approx(expected_detectable(36, 5) / 10)
-    assert expected_detectable(36, 5, 3) > expected_detectable(36, 5) > expected_detectable(36, 10)
-    assert math.isnan(expected_detectable(36, 1))
+    assert expected_minimum_detectable_difference(36, 5) == pytest.approx(0.0748, abs=0.0001)
+    assert expected_minimum_detectable_difference(3600, 5) == pytest.approx(
+        expected_minimum_detectable_difference(36, 5) / 10
+    )
+    assert (
+        expected_minimum_detectable_difference(36, 5, 3)
+        > expected_minimum_detectable_difference(36, 5)
+        > expected_minimum_detectable_difference(36, 10)
+    )
+    assert math.isnan(expected_minimum_detectable_difference(36, 1))
     spread, five = 0.25 / 6, np.random.RandomState(0).normal(size=(2000, 5))
-    shown = [difference(np.zeros(5), spread * row + expected_detectable(36, 5)).low > 0 for row in five]
+    shown = [
+        difference(np.zeros(5), spread * row + expected_minimum_detectable_difference(36, 5)).low > 0 for row in five
+    ]
     assert stats.binomtest(sum(shown), 2000, 0.8).pvalue > 0.001
 
 
@@ -294,8 +304,10 @@ def test_the_difference_that_is_detectable_with_the_spread_so_far() -> None:
     first, other = scores(8)
     for options in ({}, {"looks": (3, 6)}, {"comparisons": 3}, {"test_fraction": 0.25}):
         result = difference(first, other, **options)
-        assert detectable(result.spread, 6, **options) == pytest.approx(result.detectable)
-    assert math.isnan(detectable(0.01, 1))
+        assert minimum_detectable_difference(result.std, 6, **options) == pytest.approx(
+            result.minimum_detectable_difference
+        )
+    assert math.isnan(minimum_detectable_difference(0.01, 1))
 
 
 # How often equal models are said to differ: small versions of scripts/experiments/simulate_statistics.py

@@ -34,12 +34,7 @@ class CrossStage(nn.Module):
 
     @staticmethod
     def checked(c2: int, n: int, shortcut: bool) -> tuple[int, int, bool]:
-        """Return the channels of a bottleneck, the number of bottlenecks and the flag, all checked.
-
-        Raises:
-            TypeError: An argument has the wrong type.
-            ValueError: An argument has an invalid value.
-        """
+        """Return the channels of a bottleneck, the number of bottlenecks and the flag, all checked."""
         c2 = integer("c2", c2, at_least=2)
         if c2 % 2:
             raise ValueError(f"c2={c2}: half of the channels pass the bottlenecks; write {c2 - 1} or {c2 + 1}")

@@ -36,10 +36,6 @@ class CAFM(nn.Module):
         dim: Channels of the input and of the output.
         heads: Number of heads, and of groups that are shuffled; `dim` must be a multiple of it.
 
-    Raises:
-        TypeError: An argument has the wrong type.
-        ValueError: An argument has an invalid value; the message names a valid one.
-
     Shape:
         Input and output: `(B, dim, H, W)`, of any height and width.
 

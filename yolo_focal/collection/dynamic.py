@@ -26,10 +26,6 @@ class DynamicConv(nn.Module):
         s: Stride.
         experts: Number M of experts.
 
-    Raises:
-        TypeError: An argument has the wrong type.
-        ValueError: An argument has an invalid value; the message names a valid one.
-
     Shape:
         Input `(B, c1, H, W)`, output `(B, c2, ceil(H / s), ceil(W / s))`.
 
@@ -69,10 +65,6 @@ class C2fDynamic(CrossStage):
         n: Number of bottlenecks.
         shortcut: Add its input to each bottleneck's output.
         experts: Number M of experts of each convolution.
-
-    Raises:
-        TypeError: An argument has the wrong type.
-        ValueError: An argument has an invalid value; the message names a valid one.
 
     Shape:
         Input `(B, c1, H, W)`, output `(B, c2, H, W)`.

@@ -31,10 +31,6 @@ class EMA(nn.Module):
         dim: Channels of the input and of the output.
         factor: Number of groups G; `dim` must be a multiple of it. The paper's code has 8 and 32.
 
-    Raises:
-        TypeError: An argument has the wrong type.
-        ValueError: An argument has an invalid value; the message names a valid one.
-
     Shape:
         Input and output: `(B, dim, H, W)`, of any height and width.
 

@@ -39,10 +39,6 @@ class MSDA(nn.Module):
         kernel: Side of the window; odd.
         dilations: Dilation r of each group.
 
-    Raises:
-        TypeError: An argument has the wrong type.
-        ValueError: An argument has an invalid value; the message names a valid one.
-
     Shape:
         Input and output: `(B, dim, H, W)`, of any height and width.
 

@@ -27,10 +27,6 @@ class MSFN(nn.Module):
         dim: Channels of the input and of the output.
         expansion: Ratio of hidden channels to `dim`; the authors' code has 2.66.
 
-    Raises:
-        TypeError: An argument has the wrong type.
-        ValueError: An argument has an invalid value; the message names a valid one.
-
     Shape:
         Input and output: `(B, dim, H, W)`, of any height and width.
 

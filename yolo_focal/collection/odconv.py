@@ -33,10 +33,6 @@ class ODConv(nn.Module):
         reduction: Hidden units of the attentions as a fraction of `c1`, the paper's r; there are at least 16.
         kernels: Number n of kernels that are summed.
 
-    Raises:
-        TypeError: An argument has the wrong type.
-        ValueError: An argument has an invalid value; the message names a valid one.
-
     Shape:
         Input `(B, c1, H, W)`, output `(B, c2, ceil(H / s), ceil(W / s))`.
 

@@ -41,10 +41,6 @@ class DySnakeConv(nn.Module):
         c2: Channels of the output.
         k: Number of taps of a line; odd, at least 3.
 
-    Raises:
-        TypeError: An argument has the wrong type.
-        ValueError: An argument has an invalid value; the message names a valid one.
-
     Shape:
         Input `(B, c1, H, W)`, output `(B, c2, H, W)`, of any height and width.
 
@@ -110,10 +106,6 @@ class C2fSnake(CrossStage):
         n: Number of bottlenecks.
         shortcut: Add its input to each bottleneck's output.
         k: Number of taps of a line; odd, at least 3.
-
-    Raises:
-        TypeError: An argument has the wrong type.
-        ValueError: An argument has an invalid value; the message names a valid one.
 
     Shape:
         Input `(B, c1, H, W)`, output `(B, c2, H, W)`.

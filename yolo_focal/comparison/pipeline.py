@@ -90,7 +90,7 @@ def _cluster(address: str | None, storage: str | None) -> Cluster:
 
 def _train(plan: Plan, runs: Sequence[Run], cluster: Cluster | None, report: bool) -> None:
     """Train the runs that have not finished, and write an interim report meanwhile if asked to."""
-    left = [run for run in runs if result_of(run.folder, run.identity) is None]
+    left = [run for run in runs if result_of(run.folder, run.fingerprint) is None]
     for line in _announce(plan, runs, left):
         LOGGER.info(line)
     jobs = [Job(run.folder.absolute(), _task(plan, run)) for run in left]
@@ -112,13 +112,13 @@ def _task(plan: Plan, run: Run) -> RunSpec:
         data=run.data,
         seed=run.seed,
         arguments={**plan.arguments, **own},
-        threads=plan.numbers["threads"],
-        last_epochs=plan.numbers["last_epochs"],
+        threads=plan.per_run["threads"],
+        last_epochs=plan.per_run["last_epochs"],
         test=plan.test,
         snapshot_every=0 if plan.arguments.get("time") else plan.options.snapshot_every,
         metric=plan.metric,
         place="",
-        identity=run.identity,
+        fingerprint=run.fingerprint,
     )
 
 

@@ -46,8 +46,8 @@ def screen(folder: Path, request: Request, train: Callable[[Plan, list[Run]], No
     if known is None:
         known = Screening(names, budget.text, _seed(request), _choose(folder, request, budget, train))
         write_json(folder / _FILE, known.as_json())
-    facts = (("models", ",".join(known.models), ",".join(names)), ("budget", known.budget, budget.text))
-    refuse_changes(folder, [fact for fact in facts if fact[1] != fact[2]])
+    asked = (("models", ",".join(known.models), ",".join(names)), ("budget", known.budget, budget.text))
+    refuse_changes(folder, [one for one in asked if one[1] != one[2]])
     dropped = {label for rung in known.rungs for label in rung.dropped}
     kept = [model for model in request.models if model.label not in dropped]
     LOGGER.info(f"The budget of {budget.text} goes to {', '.join(model.label for model in kept)}")

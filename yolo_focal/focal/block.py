@@ -31,10 +31,6 @@ class FocalBlock(nn.Module):
         normalize_modulator: Divide the modulator's sum by its number of terms.
         layerscale_value: Initial value of a learned factor for each channel of a branch; None for no factor.
 
-    Raises:
-        TypeError: An argument has the wrong type.
-        ValueError: An argument has an invalid value; the message names a valid one.
-
     Shape:
         Input and output: `(B, dim, H, W)`.
     """

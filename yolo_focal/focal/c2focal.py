@@ -41,10 +41,6 @@ class C2FocalBlock(nn.Module):
         focal_factor: Increase of the kernel size from one level to the next.
         norm: The norm before FocalModulation: "batch", or "layer" for a LayerNorm over the channels, as in the paper.
 
-    Raises:
-        TypeError: An argument has the wrong type.
-        ValueError: An argument has an invalid value; the message names a valid one.
-
     Shape:
         Input and output: `(B, dim, H, W)`, of any height and width.
     """
@@ -91,10 +87,6 @@ class C2Focal(nn.Module):
         focal_factor: Increase of the kernel size from one level to the next.
         norm: The norm before FocalModulation: "batch", or "layer" for a LayerNorm over the channels, as in the paper.
         layer_scale: Initial value of g, in standard deviations of the residual.
-
-    Raises:
-        TypeError: An argument has the wrong type.
-        ValueError: An argument has an invalid value; the message names a valid one.
 
     Shape:
         Input and output: `(B, dim, H, W)`, of any height and width.

@@ -47,10 +47,6 @@ class FocalModulation(nn.Module):
         bias: Whether the input projection and the modulator's projection have a bias.
         normalize_modulator: Divide the sum of the gated aggregation by its number of terms, `focal_level + 1`.
 
-    Raises:
-        TypeError: An argument has the wrong type.
-        ValueError: An argument has an invalid value; the message names a valid one.
-
     Shape:
         Input and output: `(B, dim, H, W)`, of any height and width.
     """

@@ -50,10 +50,6 @@ class FocalEmbed(nn.Module):
         mean: With overlapping patches and stride 4, a buffer that is subtracted from the input's channels before it is
             padded with zeros; 0 at first.
 
-    Raises:
-        TypeError: An argument has the wrong type.
-        ValueError: An argument has an invalid value; the message names a valid one.
-
     Shape:
         Input `(B, c1, H, W)`, output `(B, c2, H / stride, W / stride)`, rounded down.
     """
@@ -99,10 +95,6 @@ class FocalStage(nn.Module):
         use_postln_in_modulation: Apply a LayerNorm inside each FocalModulation.
         normalize_modulator: Divide the modulator's sum by its number of terms.
         layerscale_value: Initial value of a learned factor for each channel of a branch; None for no factor.
-
-    Raises:
-        TypeError: An argument has the wrong type.
-        ValueError: An argument has an invalid value; the message names a valid one.
 
     Shape:
         Input and output: `(B, dim, H, W)`.

@@ -86,7 +86,7 @@ class Cluster:
             return
         name = _OWN_FOLDER if self._storage is None else folder.name
         storage = open_storage(self._storage or str(folder), name)
-        by_key = {f"{job.model}-{job.folder.name}-{job.task.identity}": job for job in jobs}
+        by_key = {f"{job.model}-{job.folder.name}-{job.task.fingerprint}": job for job in jobs}
         trials = {key: _trial(job) for key, job in by_key.items()}
         environment = {key: value for key, value in os.environ.items() if key.startswith(_FORWARDED)}
         shared = Shared(_files(jobs), str(Path.cwd()), environment, storage, self._share.device)
@@ -113,7 +113,7 @@ class Cluster:
             results = tuner.fit()
         for index in range(len(results)):
             watch.note_error(results[index])
-        if all(result_of(job.folder, job.task.identity) for job in jobs):
+        if all(result_of(job.folder, job.task.fingerprint) for job in jobs):
             storage.remove()
 
     def _lack(self, threads: int) -> str | None:

@@ -82,12 +82,12 @@ def analyse(plan: Plan, outcomes: Sequence[RunOutcome]) -> Analysis:
     )
 
 
-def spreads(plan: Plan, outcomes: Sequence[RunOutcome]) -> list[float]:
+def standard_deviations(plan: Plan, outcomes: Sequence[RunOutcome]) -> list[float]:
     """Return the standard deviation over the seeds of each pair's difference, where two seeds or more have finished."""
     score = _score(plan)
     scores = {label: _scores(_finished(plan, outcomes, label), score) for label in plan.labels}
     differences = _differences(plan, scores).values()
-    return [difference.spread for difference in differences if difference is not None and difference.seeds > 1]
+    return [difference.std for difference in differences if difference is not None and difference.seeds > 1]
 
 
 def pairs(plan: Plan) -> Iterator[Pair]:

@@ -144,9 +144,9 @@ def _pairs(analysis: Analysis, pair: Pair) -> Figure | None:
         return None
     lang = _language(plan)
     before, after = (analysis.scores[label] for label in pair)
-    numbers = sorted(before.keys() & after.keys())
-    figure, axes = _axes(2.2 + 0.2 * len(numbers))
-    axes.plot([after[number] - before[number] for number in numbers], [_run_name(plan, n) for n in numbers], "o")
+    seeds = sorted(before.keys() & after.keys())
+    figure, axes = _axes(2.2 + 0.2 * len(seeds))
+    axes.plot([after[number] - before[number] for number in seeds], [_run_name(plan, n) for n in seeds], "o")
     intervals = [(phrase(lang, "mean"), difference.low, difference.high)]
     images = analysis.over_images.get(pair)
     if images is not None:

@@ -143,8 +143,8 @@ def command(plan: Plan) -> str:
         "models": ",".join(plan.screening.models if plan.screening else (model.name for model in plan.models)),
         "seeds": plan.options.seeds,
     }
-    every = {**own, "name": plan.folder.name, **options, **plan.given}
-    return "yolo-focal compare " + " ".join(shlex.quote(f"{key}={value}") for key, value in every.items())
+    arguments = {**own, "name": plan.folder.name, **options, **plan.user_arguments}
+    return "yolo-focal compare " + " ".join(shlex.quote(f"{key}={value}") for key, value in arguments.items())
 
 
 def _summary(analysis: Analysis, outcomes: Sequence[RunOutcome], costs: Mapping[str, Cost]) -> dict[str, Any]:
@@ -266,4 +266,4 @@ def _methods(analysis: Analysis, outcomes: Sequence[RunOutcome]) -> Iterator[str
     yield phrase(lang, "method_times")
     for environment in _environments(outcomes):
         versions = ", ".join(f"{key} {value}" for key, value in environment.items() if key not in {"device", "host"})
-        yield phrase(lang, "method_versions", versions=versions, device=environment["device"], **plan.numbers)
+        yield phrase(lang, "method_versions", versions=versions, device=environment["device"], **plan.per_run)

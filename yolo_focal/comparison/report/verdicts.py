@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from yolo_focal.comparison.report.analysis import Analysis, Pair, fraction, looks, pairs, spreads
+from yolo_focal.comparison.report.analysis import Analysis, Pair, fraction, looks, pairs, standard_deviations
 from yolo_focal.comparison.report.i18n import phrase
 from yolo_focal.comparison.stats import power
 from yolo_focal.comparison.stats.bootstrap import ImagesInterval
@@ -75,15 +75,15 @@ def verdict(
         return phrase(lang, "equal", **values)
     if difference.is_no_worse:
         return phrase(lang, "no_worse", **values)
-    none = math.isnan(difference.detectable)
-    would_show = phrase(lang, "none_would_show" if none else "would_show", detectable=difference.detectable)
+    minimum = difference.minimum_detectable_difference
+    would_show = phrase(lang, "none_would_show" if math.isnan(minimum) else "would_show", minimum=minimum)
     return phrase(lang, "cannot_tell", would_show=would_show, **values)
 
 
 def scored_by(plan: Plan) -> str:
     """Say which score the verdict is about."""
     key = "score_folds" if plan.options.folds else "score_test" if plan.test else "score_mean_of_last"
-    return phrase(plan.options.lang, key, epochs=plan.numbers["last_epochs"])
+    return phrase(plan.options.lang, key, epochs=plan.per_run["last_epochs"])
 
 
 def warnings(analysis: Analysis, outcomes: Sequence[RunOutcome]) -> list[str]:
@@ -99,24 +99,24 @@ def warnings(analysis: Analysis, outcomes: Sequence[RunOutcome]) -> list[str]:
 
 
 def about_power(plan: Plan, outcomes: Sequence[RunOutcome]) -> str:
-    """Say which difference the plan will be able to show, by the spread so far or else by the number of images."""
+    """Say which difference the plan can show, by the standard deviation so far or else by the number of images."""
     seeds = plan.options.seeds * plan.options.runs_of_seed
     if seeds < 2:
         return phrase(plan.options.lang, "power_of_one")
     values = {"seeds": seeds, "units": _units(plan)}
-    compared, known = len(list(pairs(plan))), spreads(plan, outcomes)
+    compared, known = len(list(pairs(plan))), standard_deviations(plan, outcomes)
     if known and max(known) > 0:
-        spread = max(known)
-        able = power.detectable(spread, seeds, compared, looks(plan), fraction(plan))
-        return phrase(plan.options.lang, "power_after", spread=spread, will_show=_will_show(plan, able), **values)
+        std = max(known)
+        minimum = power.minimum_detectable_difference(std, seeds, compared, looks(plan), fraction(plan))
+        return phrase(plan.options.lang, "power_after", std=std, will_show=_will_show(plan, minimum), **values)
     images = max(1, len(plan.dataset.splits[plan.scored_split].images) // plan.options.runs_of_seed)
-    able = power.expected_detectable(images, seeds, compared)
-    return phrase(plan.options.lang, "power_before", images=images, will_show=_will_show(plan, able), **values)
+    minimum = power.expected_minimum_detectable_difference(images, seeds, compared)
+    return phrase(plan.options.lang, "power_before", images=images, will_show=_will_show(plan, minimum), **values)
 
 
-def _will_show(plan: Plan, detectable: float) -> str:
-    key = "will_show" if detectable <= 1 else "none_will_show"
-    return phrase(plan.options.lang, key, detectable=detectable, metric=short(plan.metric))
+def _will_show(plan: Plan, minimum: float) -> str:
+    key = "will_show" if minimum <= 1 else "none_will_show"
+    return phrase(plan.options.lang, key, minimum=minimum, metric=short(plan.metric))
 
 
 def _units(plan: Plan) -> str:
@@ -242,9 +242,9 @@ def _about_work(plan: Plan, outcomes: Sequence[RunOutcome]) -> Iterator[str]:
             yield phrase(lang, f"differs_{key}", list=listed)
     frozen = {model.label: model.freeze for model in plan.models if model.freeze is not None}
     if frozen:
-        given = plan.arguments["freeze"]
+        asked = plan.arguments["freeze"]
         listed = "; ".join(f"{label} freeze={str(value).replace(' ', '')}" for label, value in frozen.items())
-        yield phrase(lang, "frozen", freeze=given, list=listed)
+        yield phrase(lang, "frozen", freeze=asked, list=listed)
     for seed in sorted({outcome.run.seed for outcome in outcomes}):
         orders = {(o.run.fold, o.result.work.order) for o in outcomes if o.result and o.run.seed == seed}
         if len(orders) > plan.options.runs_of_seed:

@@ -57,12 +57,12 @@ def resample(models: Sequence[Mapping[int, Sequence[Scorer]]]) -> list[Resampled
     Args:
         models: Of each model and seed, the validations that its score is the mean of, all on the same images.
     """
-    every = [scorer for model in models for scorers in model.values() for scorer in scorers]
-    work = sum(scorer.work for scorer in every)
+    all_scorers = [scorer for model in models for scorers in model.values() for scorer in scorers]
+    work = sum(scorer.work for scorer in all_scorers)
     resamples = int(min(_RESAMPLES, max(_FEWEST, _WORK / max(work, 1))))
-    weights = {images: _draw(images, resamples) for images in {scorer.images for scorer in every}}
+    weights = {images: _draw(images, resamples) for images in {scorer.images for scorer in all_scorers}}
     resampled = []
-    with TQDM(total=len(every), desc="Drawing the images anew", disable=None if every else True) as bar:
+    with TQDM(total=len(all_scorers), desc="Drawing the images anew", disable=None if all_scorers else True) as bar:
         for model in models:
             drawn: dict[int, Array] = {}
             for seed, scorers in model.items():

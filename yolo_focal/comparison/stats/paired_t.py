@@ -1,4 +1,4 @@
-"""Statistics of two models' scores with the same seeds: mean difference, interval, p value, and detectable difference.
+"""Statistics of two models' scores with the same seeds: mean, interval, p value, and minimum detectable difference.
 
 The interval is that of a paired t test over seeds, corrected
 
@@ -36,9 +36,9 @@ class Difference(NamedTuple):
         seeds: Number of paired scores.
         p: The smallest 1 - `CONFIDENCE` with which the interval would leave out zero, hence corrected as the interval
             is; NaN with one seed, or if the differences do not vary.
-        detectable: The true difference that this many seeds show four times out of five, with this interval and the
-            standard deviation seen; NaN where p is, or where no possible one would show.
-        spread: Standard deviation of the differences; NaN with one seed.
+        minimum_detectable_difference: The true difference that this many seeds show four times out of five, with this
+            interval and the standard deviation seen; NaN where p is, or where no possible one would show.
+        std: Standard deviation of the differences; NaN with one seed.
         margin: A difference that does not matter; NaN if there is none.
     """
 
@@ -47,8 +47,8 @@ class Difference(NamedTuple):
     high: float
     seeds: int
     p: float = math.nan
-    detectable: float = math.nan
-    spread: float = math.nan
+    minimum_detectable_difference: float = math.nan
+    std: float = math.nan
     margin: float = math.nan
 
     @property
@@ -59,14 +59,14 @@ class Difference(NamedTuple):
     @property
     def seeds_varied(self) -> bool:
         """Whether the differences vary; otherwise, and with one seed, they say nothing about noise."""
-        return self.spread > 0
+        return self.std > 0
 
     @property
     def level(self) -> float:
         """Confidence of the interval by itself, after all corrections; `CONFIDENCE` where there is none."""
         if not self.seeds_varied:
             return CONFIDENCE
-        critical = (self.high - self.mean) / (self.spread / math.sqrt(self.seeds))
+        critical = (self.high - self.mean) / (self.std / math.sqrt(self.seeds))
         return float(1 - 2 * stats.t.sf(critical, self.seeds - 1))
 
     def of_shares(self) -> Difference:
@@ -75,12 +75,13 @@ class Difference(NamedTuple):
         Of it `level` no longer holds.
         """
         low, high = np.clip((self.low, self.high), -1, 1).tolist()
-        return self._replace(low=low, high=high, detectable=self.detectable if self.detectable <= 1 else math.nan)
+        minimum = self.minimum_detectable_difference
+        return self._replace(low=low, high=high, minimum_detectable_difference=minimum if minimum <= 1 else math.nan)
 
     @property
     def is_identical(self) -> bool:
         """Whether both models have the same score with every seed."""
-        return self.mean == 0 and (self.seeds == 1 or self.spread == 0)
+        return self.mean == 0 and (self.seeds == 1 or self.std == 0)
 
     @property
     def is_no_worse(self) -> bool:
@@ -129,9 +130,9 @@ def difference(
         return Difference(mean, math.nan, math.nan, count, margin=limit)
     if np.ptp(differences) <= rounding:
         end = 0.0 if mean == 0 else math.nan
-        return Difference(mean, end, end, count, spread=0.0, margin=limit)
-    spread, fraction = float(differences.std(ddof=1)), test_fraction or 0.0
-    error = spread * math.sqrt(1 / count + fraction)
+        return Difference(mean, end, end, count, std=0.0, margin=limit)
+    std, fraction = float(differences.std(ddof=1)), test_fraction or 0.0
+    error = std * math.sqrt(1 / count + fraction)
     critical = critical_value((1 - CONFIDENCE) / comparisons, tested)
     (p,) = p_values(np.array([mean / error]), tested)
     return Difference(
@@ -141,7 +142,7 @@ def difference(
         count,
         min(1.0, comparisons * float(p)),
         noncentrality(critical, count - 1) * error,
-        spread,
+        std,
         limit,
     )
 
@@ -156,11 +157,11 @@ def tested_looks(looks: Sequence[int] | None, count: int) -> tuple[int, ...]:
     Raises:
         ValueError: The looks do not increase to that number.
     """
-    numbers = (count,) if looks is None else tuple(looks)
-    check_looks(numbers)
-    if numbers[-1] != count:
-        raise ValueError(f"looks={numbers}: the last one has to be the number of scores, {count}")
-    return tuple(look for look in numbers if look > 1)
+    so_far = (count,) if looks is None else tuple(looks)
+    check_looks(so_far)
+    if so_far[-1] != count:
+        raise ValueError(f"looks={so_far}: the last one has to be the number of scores, {count}")
+    return tuple(look for look in so_far if look > 1)
 
 
 def check_finite(name: str, scores: Mapping[int, float]) -> None:

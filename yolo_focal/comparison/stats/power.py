@@ -10,11 +10,11 @@ from yolo_focal.comparison.stats.paired_t import CONFIDENCE, tested_looks
 
 # Standard deviation over seeds of the paired difference of mAP50-95 with one validation image; with more it is divided
 # by the square root of their number. A guess from one data set: 0.042 with 36 images.
-_SPREAD_OF_ONE_IMAGE = 0.25
+_STD_OF_ONE_IMAGE = 0.25
 
 
-def detectable(
-    spread: float,
+def minimum_detectable_difference(
+    std: float,
     seeds: int,
     comparisons: int = 1,
     looks: Sequence[int] | None = None,
@@ -23,7 +23,7 @@ def detectable(
     """Return the true difference that a plan shows four times out of five; NaN with one seed.
 
     Args:
-        spread: Standard deviation over seeds of the paired difference.
+        std: Standard deviation over seeds of the paired difference.
         seeds: Number of seeds, or of seeds times folds.
         comparisons: Number of pairs of models that are compared. It is that of the first step of Holm's procedure.
         looks: As for `difference`.
@@ -32,18 +32,19 @@ def detectable(
     if seeds < 2:
         return math.nan
     critical = critical_value((1 - CONFIDENCE) / comparisons, tested_looks(looks, seeds))
-    return noncentrality(critical, seeds - 1) * spread * math.sqrt(1 / seeds + (test_fraction or 0.0))
+    return noncentrality(critical, seeds - 1) * std * math.sqrt(1 / seeds + (test_fraction or 0.0))
 
 
-def expected_detectable(images: int, seeds: int, comparisons: int = 1) -> float:
+def expected_minimum_detectable_difference(images: int, seeds: int, comparisons: int = 1) -> float:
     """Return about which true difference of mAP50-95 a plan shows four times out of five; NaN with one seed.
 
-    This is rough: the spread over seeds is guessed from the number of validation images alone, and may be half or twice
-    as large with other data, schedules or models. After some runs `detectable` says it from their spread.
+    This is rough: the standard deviation over seeds is guessed from the number of validation images alone, and may be
+    half or twice as large with other data, schedules or models. After some runs `minimum_detectable_difference` says it
+    from theirs.
 
     Args:
         images: Number of images that the models are scored on.
         seeds: Number of seeds.
         comparisons: Number of pairs of models that are compared.
     """
-    return detectable(_SPREAD_OF_ONE_IMAGE / math.sqrt(images), seeds, comparisons)
+    return minimum_detectable_difference(_STD_OF_ONE_IMAGE / math.sqrt(images), seeds, comparisons)

@@ -122,7 +122,7 @@ def _row(run: RunProgress, runs: Sequence[RunProgress]) -> tuple[str, ...]:
 
 
 def _read(folder: Path, task: RunSpec) -> RunProgress:
-    result = result_of(folder, task.identity)
+    result = result_of(folder, task.fingerprint)
     times = read_times(folder / TIMES)
     if result is not None:
         curve, state = result.curve, FINISHED

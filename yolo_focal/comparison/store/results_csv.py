@@ -33,13 +33,13 @@ def read_curve(file: Path, metric: str) -> Curve:
         lines = lines[:-1]
     rows = csv.DictReader(lines, skipinitialspace=True)
     for row in rows:
-        numbers = {(name or "").strip(): _number(value) for name, value in row.items() if isinstance(value, str)}
-        if len(numbers) != len(rows.fieldnames or ()) or numbers.get("epoch") != len(values) + 1:
+        columns = {(name or "").strip(): _number(value) for name, value in row.items() if isinstance(value, str)}
+        if len(columns) != len(rows.fieldnames or ()) or columns.get("epoch") != len(values) + 1:
             break
-        losses = [value for name, value in numbers.items() if "/" in name and name.endswith("loss")]
+        losses = [value for name, value in columns.items() if "/" in name and name.endswith("loss")]
         if nan_epoch is None and any(not math.isfinite(value) for value in losses):
             nan_epoch = len(values) + 1
-        values.append(numbers.get(metric, math.nan))
+        values.append(columns.get(metric, math.nan))
     return Curve(values, nan_epoch)
 
 

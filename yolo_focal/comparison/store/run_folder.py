@@ -44,7 +44,7 @@ class RunSpec:
         snapshot_every: Epochs from one snapshot to the next; 0 for none.
         metric: The metric that it is compared by.
         place: The device that it is trained on, for people to read, such as "GPU 1".
-        identity: Digest of all that changes the result.
+        fingerprint: Digest of all that changes the result.
     """
 
     model: str
@@ -57,7 +57,7 @@ class RunSpec:
     snapshot_every: int
     metric: str
     place: str
-    identity: str
+    fingerprint: str
 
 
 def read_task(folder: Path) -> RunSpec | None:
@@ -93,9 +93,13 @@ def write_result(folder: Path, result: RunResult) -> None:
     write_json(folder / RESULT, {"schema": SCHEMA, **result.as_json()})
 
 
-def result_of(folder: Path, identity: str) -> RunResult | None:
+def result_of(folder: Path, fingerprint: str) -> RunResult | None:
     """Return what a run has written in the end; None if it has not, or not as a whole, or it was another run."""
     content = read_json(folder / RESULT)
-    if not isinstance(content, dict) or content.pop("schema", None) != SCHEMA or content.get("identity") != identity:
+    if (
+        not isinstance(content, dict)
+        or content.pop("schema", None) != SCHEMA
+        or content.get("fingerprint") != fingerprint
+    ):
         return None
     return RunResult.from_json(content)

@@ -44,7 +44,7 @@ class RunResult:
     """What a run writes when it has ended.
 
     Attributes:
-        identity: That of its task.
+        fingerprint: That of its task.
         metrics: Ultralytics' metrics of the best checkpoint on the validation images.
         classes: AP of each class that has labels.
         names: Names of all classes.
@@ -63,7 +63,7 @@ class RunResult:
         test: On the test images; None where there are none.
     """
 
-    identity: str
+    fingerprint: str
     metrics: dict[str, float]
     classes: dict[str, float]
     names: list[str]

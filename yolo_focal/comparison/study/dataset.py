@@ -53,14 +53,14 @@ class Dataset(NamedTuple):
         task: The task that it is read for.
         names: Names of the classes, by index.
         splits: `train`, `val` and, where there is one, `test`.
-        facts: What else of the YAML changes results, such as `kpt_shape`.
+        other_keys: What else of the YAML changes results, such as `kpt_shape`.
     """
 
     name: str
     task: str
     names: list[str]
     splits: dict[str, Split]
-    facts: dict[str, Any]
+    other_keys: dict[str, Any]
 
 
 def read(data: str, task: str) -> Dataset:
@@ -83,8 +83,8 @@ def read(data: str, task: str) -> Dataset:
     for split in ("train", "val"):
         if split not in splits or not splits[split].images:
             raise ConfigError(f"data={data}: it has no {split} images; write data= with a set that has train and val")
-    facts = {key: found[key] for key in ("kpt_shape", "flip_idx", "channels") if found.get(key) is not None}
-    return Dataset(data, task, [str(name) for name in found["names"].values()], splits, facts)
+    other_keys = {key: found[key] for key in ("kpt_shape", "flip_idx", "channels") if found.get(key) is not None}
+    return Dataset(data, task, [str(name) for name in found["names"].values()], splits, other_keys)
 
 
 def digest(dataset: Dataset) -> str:
@@ -92,7 +92,7 @@ def digest(dataset: Dataset) -> str:
 
     No image is read, and the folders that they lie in have no part in it.
     """
-    whole = hashlib.sha256(repr((dataset.names, sorted(dataset.facts.items()))).encode())
+    whole = hashlib.sha256(repr((dataset.names, sorted(dataset.other_keys.items()))).encode())
     for name, split in dataset.splits.items():
         for image, label in zip(split.images, split.labels):
             file = Path(image)

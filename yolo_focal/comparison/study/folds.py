@@ -51,8 +51,8 @@ def write_folds(dataset: Dataset, count: int, seed: int, folder: Path) -> list[P
             path = folder / f"seed{seed}-fold{fold}-{split}.txt"
             write(path, "".join(f"{Path(name).absolute()}\n" for name in names))
             lists[split] = str(path.absolute())
-        facts = {key: value for key, value in dataset.facts.items() if key != "channels" or value != 3}
-        content = {**lists, **facts, "names": dict(enumerate(dataset.names))}
+        other_keys = {key: value for key, value in dataset.other_keys.items() if key != "channels" or value != 3}
+        content = {**lists, **other_keys, "names": dict(enumerate(dataset.names))}
         files.append(folder / f"seed{seed}-fold{fold}.yaml")
         write(files[-1], yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
     return files

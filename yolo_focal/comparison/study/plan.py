@@ -38,13 +38,13 @@ class Plan:
         models: The models, in the order given; the others are compared with the first.
         dataset: The data.
         options: What is asked for.
-        given: The arguments of `yolo train` that the user has given.
+        user_arguments: The arguments of `yolo train` that the user has given.
         arguments: Every argument of `yolo train` that a run is given.
-        numbers: `workers`, `threads` and `last_epochs` of each run, as they were when the comparison began.
+        per_run: `workers`, `threads` and `last_epochs` of each run, as they were when the comparison began.
         looks: Numbers of seeds at which a verdict was given; the last one is that of the next verdict.
         test: Whether the verdict is about the test images.
         slots: The places in which runs are trained.
-        identity: Digest of all that changes results, the model and the seed aside.
+        fingerprint: Digest of all that changes results, the model and the seed aside.
         screening: How the models were chosen; None without a budget.
     """
 
@@ -52,13 +52,13 @@ class Plan:
     models: list[Model]
     dataset: Dataset
     options: Options
-    given: dict[str, Any]
+    user_arguments: dict[str, Any]
     arguments: dict[str, Any]
-    numbers: dict[str, int]
+    per_run: dict[str, int]
     looks: list[int]
     test: bool
     slots: list[Slot]
-    identity: str
+    fingerprint: str
     screening: Screening | None = None
 
     @property
@@ -91,7 +91,7 @@ class Run(NamedTuple):
         seed: The seed.
         fold: The fold that is validated on; None without a cross-validation.
         data: The data YAML or folder.
-        identity: Digest of all that changes its result.
+        fingerprint: Digest of all that changes its result.
     """
 
     folder: Path
@@ -99,7 +99,7 @@ class Run(NamedTuple):
     seed: int
     fold: int | None
     data: str
-    identity: str
+    fingerprint: str
 
 
 def begin(folder: Path, request: Request) -> tuple[Plan, list[Run]]:
@@ -113,20 +113,20 @@ def begin(folder: Path, request: Request) -> tuple[Plan, list[Run]]:
         ConfigError: It is not what the comparison in the folder was begun with.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    options, every = request.options, request.arguments
+    options, arguments = request.options, request.arguments
     threads = request.places.threads
-    numbers = {
-        "workers": int(request.given.get("workers", min(_MOST_WORKERS, threads))),
+    per_run = {
+        "workers": int(request.user_arguments.get("workers", min(_MOST_WORKERS, threads))),
         "threads": threads,
-        "last_epochs": min(every["epochs"], max(_FEWEST_LAST, every["epochs"] // _SHARE_OF_LAST)),
+        "last_epochs": min(arguments["epochs"], max(_FEWEST_LAST, arguments["epochs"] // _SHARE_OF_LAST)),
     }
-    weights = every["pretrained"]
-    facts = {
+    weights = arguments["pretrained"]
+    conditions = {
         "models": [{"name": model.name, "content": model.content} for model in request.models],
         "data": datasets.digest(request.dataset),
         "arguments": {
             key: train_arguments.plain(value)
-            for key, value in sorted(every.items())
+            for key, value in sorted(arguments.items())
             if key not in {*train_arguments.WITHOUT_EFFECT, "workers", "pretrained"}
         },
         "pretrained": found_models.digest(weights) if isinstance(weights, str) else weights,
@@ -138,28 +138,29 @@ def begin(folder: Path, request: Request) -> tuple[Plan, list[Run]]:
     }
     known = read_json(folder / PLAN)
     looks = [options.seeds]
-    if known is not None:  # a file that was cut off is as none: each run keeps a digest of the facts
-        check_same(known, facts, request, folder)
-        numbers = known["numbers"]  # the same results, whatever runs side by side now
+    if known is not None:  # a file that was cut off is as none: each run keeps a digest of the conditions
+        check_same(known, conditions, request, folder)
+        per_run = known["per_run"]  # the same results, whatever runs side by side now
         looks = sorted({*known["looks"], options.seeds})
-    slots = request.places.slots(numbers["threads"])
+    slots = request.places.slots(per_run["threads"])
     write_json(
-        folder / PLAN, {"schema": SCHEMA, "facts": facts, "numbers": numbers, "looks": looks, "places": len(slots)}
+        folder / PLAN,
+        {"schema": SCHEMA, "conditions": conditions, "per_run": per_run, "looks": looks, "places": len(slots)},
     )
-    every = {**every, "workers": numbers["workers"]}
-    identity = _digest([{key: value for key, value in facts.items() if key != "models"}, numbers])
+    arguments = {**arguments, "workers": per_run["workers"]}
+    fingerprint = _digest([{key: value for key, value in conditions.items() if key != "models"}, per_run])
     plan = Plan(
         folder=folder,
         models=request.models,
         dataset=request.dataset,
         options=options,
-        given=request.given,
-        arguments=every,
-        numbers=numbers,
+        user_arguments=request.user_arguments,
+        arguments=arguments,
+        per_run=per_run,
         looks=looks,
         test=request.test,
         slots=slots,
-        identity=identity,
+        fingerprint=fingerprint,
         screening=request.screening,
     )
     return plan, list(_runs(plan))
@@ -174,8 +175,8 @@ def _runs(plan: Plan) -> Iterator[Run]:
             for model in plan.models:
                 number = fold if plan.options.folds else None
                 name = f"seed{seed}" if number is None else f"seed{seed}-fold{fold}"
-                identity = _digest([plan.identity, model.content, seed, number, plan.test])
-                yield Run(plan.folder / model.label / name, model.label, seed, number, str(data), identity)
+                fingerprint = _digest([plan.fingerprint, model.content, seed, number, plan.test])
+                yield Run(plan.folder / model.label / name, model.label, seed, number, str(data), fingerprint)
 
 
 def _digest(value: Any) -> str:

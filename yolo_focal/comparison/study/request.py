@@ -65,7 +65,7 @@ class Request:
         models: The models.
         dataset: The data.
         options: What is asked for beside them.
-        given: The arguments of `yolo train` that the user has given.
+        user_arguments: The arguments of `yolo train` that the user has given.
         arguments: Every argument of `yolo train` that a run is given.
         test: Whether the verdict is about the test images.
         places: The places that there are for runs.
@@ -75,7 +75,7 @@ class Request:
     models: list[Model]
     dataset: Dataset
     options: Options
-    given: dict[str, Any]
+    user_arguments: dict[str, Any]
     arguments: dict[str, Any]
     test: bool
     places: Places
@@ -104,12 +104,13 @@ def check(
     models = packaged_models.expand(models)
     _check_options(models, options, arguments)
     places = find_places(arguments.get("device"), options.parallel, options.per_device, options.gpus_per_run)
-    every = train_arguments.check(arguments)
-    if every["rect"] and options.gpus_per_run > 1:
+    all_arguments = train_arguments.check(arguments)
+    if all_arguments["rect"] and options.gpus_per_run > 1:
         raise ConfigError("rect=True and gpus_per_run=: write one of them; processes that share batches shuffle them")
-    if every["batch"] % options.gpus_per_run:
+    if all_arguments["batch"] % options.gpus_per_run:
         raise ConfigError(
-            f"batch={every['batch']}: gpus_per_run={options.gpus_per_run} GPUs share each batch; write a multiple of it"
+            f"batch={all_arguments['batch']}: gpus_per_run={options.gpus_per_run} GPUs share each batch; write a "
+            "multiple of it"
         )
     found = found_models.find(models)
     for model in found:
@@ -118,16 +119,16 @@ def check(
                 f"models=: {found[0].label} is for {found[0].task}, {model.label} for {model.task}; compare models of "
                 "one task"
             )
-    every["pretrained"] = found_models.weights(arguments.get("pretrained", True))
-    if isinstance(every["freeze"], int):
-        found = found_models.with_same_layers_frozen(found, every["freeze"], every["pretrained"])
+    all_arguments["pretrained"] = found_models.weights(arguments.get("pretrained", True))
+    if isinstance(all_arguments["freeze"], int):
+        found = found_models.with_same_layers_frozen(found, all_arguments["freeze"], all_arguments["pretrained"])
     dataset = datasets.read(str(data), found[0].task)
     return Request(
         models=found,
         dataset=dataset,
         options=options,
-        given=arguments,
-        arguments=every,
+        user_arguments=arguments,
+        arguments=all_arguments,
         test=_is_about_test(dataset, options),
         places=places,
     )

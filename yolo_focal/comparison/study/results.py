@@ -76,7 +76,7 @@ def _row(plan: Plan, outcome: RunOutcome) -> dict[str, Any]:
 
 
 def _read(run: Run, metric: str) -> RunOutcome:
-    result = result_of(run.folder, run.identity)
+    result = result_of(run.folder, run.fingerprint)
     if result is not None:
         return RunOutcome(run, result, "", Curve(result.curve, result.nan_epoch))
     return RunOutcome(

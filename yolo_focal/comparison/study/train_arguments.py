@@ -44,8 +44,8 @@ def check(arguments: Mapping[str, Any]) -> dict[str, Any]:
         check_dict_alignment(DEFAULT_CFG_DICT, dict(arguments))
         from_file = _read(check_yaml(str(arguments["cfg"]))) if arguments.get("cfg") else {}
         own = {key: value for key, value in from_file.items() if key not in _OWN}
-        every = {**DEFAULT_CFG_DICT, **own, **{key: value for key, value in arguments.items() if key != "cfg"}}
-        effective = vars(get_cfg(overrides=every))
+        all_arguments = {**DEFAULT_CFG_DICT, **own, **{key: value for key, value in arguments.items() if key != "cfg"}}
+        effective = vars(get_cfg(overrides=all_arguments))
     except (SyntaxError, TypeError, ValueError, FileNotFoundError) as error:
         raise ConfigError(one_line(error)) from None
     if isinstance(effective["batch"], bool) or not isinstance(effective["batch"], int) or effective["batch"] < 1:

@@ -13,12 +13,12 @@ from yolo_focal.errors import ConfigError
 PLAN = "plan.json"
 
 
-def check_same(known: Any, facts: dict[str, Any], request: Request, folder: Path) -> None:
+def check_same(known: Any, conditions: dict[str, Any], request: Request, folder: Path) -> None:
     """Refuse what a comparison was not begun with; more seeds may be added.
 
     Args:
         known: What its file of the plan holds.
-        facts: All that changes results, as it is now.
+        conditions: All that changes results, as it is now.
         request: What is asked for now.
         folder: Its folder.
 
@@ -29,8 +29,8 @@ def check_same(known: Any, facts: dict[str, Any], request: Request, folder: Path
         raise ConfigError(
             f"{folder / PLAN}: it is not what this release of compare writes; write name= with another name"
         )
-    changes = list(_changes(known["facts"], facts))
-    workers = (known["numbers"]["workers"], request.given.get("workers"))
+    changes = list(_changes(known["conditions"], conditions))
+    workers = (known["per_run"]["workers"], request.user_arguments.get("workers"))
     if workers[1] not in {None, workers[0]}:
         changes.append(("workers", *workers))
     refuse_changes(folder, changes)
@@ -57,7 +57,7 @@ def refuse_changes(folder: Path, changes: Iterable[tuple[str, Any, Any]]) -> Non
 
 
 def _changes(known: dict[str, Any], now: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    names = [",".join(model["name"] for model in facts["models"]) for facts in (known, now)]
+    names = [",".join(model["name"] for model in conditions["models"]) for conditions in (known, now)]
     if names[0] != names[1]:
         yield "models", names[0], names[1]
     for before, after in zip(known["models"], now["models"]):
@@ -66,7 +66,7 @@ def _changes(known: dict[str, Any], now: dict[str, Any]) -> Iterator[tuple[str, 
     if known["data"] != now["data"]:
         yield "data", "its images and labels as they were", "others"
     for key in sorted({*known["arguments"], *now["arguments"]}):
-        before, after = (facts["arguments"].get(key) for facts in (known, now))
+        before, after = (conditions["arguments"].get(key) for conditions in (known, now))
         if before != after:
             yield key, before, after
     if known["pretrained"] != now["pretrained"]:
@@ -74,7 +74,7 @@ def _changes(known: dict[str, Any], now: dict[str, Any]) -> Iterator[tuple[str, 
     if known["folds"] != now["folds"]:
         yield "folds", known["folds"], now["folds"]
     for key, default in (("gpus_per_run", 1), ("seed", 0)):
-        before, after = (facts.get(key, default) for facts in (known, now))
+        before, after = (conditions.get(key, default) for conditions in (known, now))
         if before != after:
             yield key, before, after
     for package, before in known["versions"].items():

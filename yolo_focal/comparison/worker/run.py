@@ -44,7 +44,7 @@ def main(folder: Path) -> None:
         task = read_task(folder)
         if task is None:
             raise ConfigError(f"{folder / TASK}: it is not what this release of compare writes")
-        if result_of(folder, task.identity) is None:
+        if result_of(folder, task.fingerprint) is None:
             _run(folder, task)
 
 
@@ -73,7 +73,7 @@ def _run(folder: Path, task: RunSpec) -> None:
         recorded = bool(validations.load_all([folder / TEST]))
     sync_folder(results / "weights")
     result = RunResult(
-        identity=task.identity,
+        fingerprint=task.fingerprint,
         **trained,
         work=work,
         sizes=_by_size(kind, *validation_files(folder)[-1:]),
