@@ -289,8 +289,8 @@ backbone:
   - [-1, 1, pyramid_small, [8]]
   - [-1, 1, SPPF, [256, 5]]
 head:
-  - [[-1, 3], 1, Fusion, [128]]
-  - [[6, 4], 1, Detect, [nc]]
+  - [[-1, 4], 1, Fusion, [128]]
+  - [[6, 3], 1, Detect, [nc]]
 """
 NAMED = """
 nc: 4
