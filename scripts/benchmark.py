@@ -196,7 +196,7 @@ def ratios(what: str, where: str, times: dict[str, list[float]], unit: str = "ms
     """Yield a row for each series but the first, which is ours."""
     (_, ours), *others = times.items()
     for name, theirs in others:
-        low, ratio, high = statistics.quantiles([a / b for a, b in zip(ours, theirs)], n=4)
+        low, ratio, high = statistics.quantiles([a / b for a, b in zip(ours, theirs, strict=True)], n=4)
         medians = statistics.median(ours), statistics.median(theirs)
         yield Row(what, where, unit, medians[0], name, medians[1], ratio, low, high, len(ours))
 
@@ -285,7 +285,7 @@ def module(settings: Settings) -> Iterator[Row]:
             # Floating-point operations of the 1x1 and the two depthwise convolutions, per millisecond.
             work = times_work * 2 * x.numel() * (4 * dim + 3 + 7 * 7 + 9 * 9) / 1e6
             rates = [work / t for t in times["ours"]], [2 * SIDE**3 / 1e6 / t for t in product]
-            yield from ratios(f"{kind}, work", where, dict(zip(("ours", "product"), rates)), "GFLOP/s")
+            yield from ratios(f"{kind}, work", where, dict(zip(("ours", "product"), rates, strict=True)), "GFLOP/s")
 
 
 def memory(settings: Settings) -> Iterator[Row]:
@@ -385,7 +385,7 @@ def net(settings: Settings) -> Iterator[Row]:
         widths = [3, *(channels * 2**stage for stage in range(4))]
         layers = [
             layer
-            for stage, (c1, c2, depth) in enumerate(zip(widths, widths[1:], depths))
+            for stage, ((c1, c2), depth) in enumerate(zip(itertools.pairwise(widths), depths, strict=True))
             for layer in (FocalEmbed(c1, c2, 2 if stage else 4), FocalStage(c2, depth, focal_level=3))
         ]
         theirs = timm.create_model(f"focalnet_{name}_lrf", num_classes=0, global_pool="", drop_path_rate=0.0)

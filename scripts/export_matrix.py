@@ -60,7 +60,9 @@ def main(
 ) -> None:
     """Print the table, each row as soon as it is measured."""
     table = export_formats()
-    all_formats = dict(zip(table["Argument"], zip(table["Format"], table["Arguments"], table["CPU"])))
+    all_formats = dict(
+        zip(table["Argument"], zip(table["Format"], table["Arguments"], table["CPU"], strict=True), strict=False)
+    )
     cpu_formats = [name for name, (_, _, cpu) in all_formats.items() if cpu and name != "-"]
     names = formats.split(",") if formats else cpu_formats
     for name in names:

@@ -13,8 +13,9 @@ from __future__ import annotations
 import ast
 import math
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Callable, NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np

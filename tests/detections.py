@@ -48,6 +48,6 @@ def by_yolo(model: Path, source: Path, **options: object) -> list[tuple[str, flo
 
 def same(ours: list, theirs: list, pixels: float = 1) -> None:
     assert [name for name, *_ in ours] == [name for name, *_ in theirs]
-    for (_, score, corners), (_, their_score, their_corners) in zip(ours, theirs):
+    for (_, score, corners), (_, their_score, their_corners) in zip(ours, theirs, strict=True):
         assert score == pytest.approx(their_score, abs=2e-3)
         assert abs(corners - their_corners).max() < pixels

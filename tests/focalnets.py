@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from functools import partial
 from typing import Any
@@ -49,13 +50,15 @@ class Parts(nn.Module):
         super().__init__()
         widths = [3, *(channels * 2**i for i in range(4))]
         self.embeds = nn.ModuleList(
-            FocalEmbed(c1, c2, 2 if i else 4, use_conv_embed) for i, (c1, c2) in enumerate(zip(widths, widths[1:]))
+            FocalEmbed(c1, c2, 2 if i else 4, use_conv_embed) for i, (c1, c2) in enumerate(itertools.pairwise(widths))
         )
-        self.stages = nn.ModuleList(FocalStage(c, n, **stage) for c, n in zip(widths[1:], (2, 2, depth, 2)))
+        self.stages = nn.ModuleList(
+            FocalStage(c, n, **stage) for c, n in zip(widths[1:], (2, 2, depth, 2), strict=True)
+        )
 
     def forward(self, x: Tensor) -> list[Tensor]:
         features = []
-        for embed, stage in zip(self.embeds, self.stages):
+        for embed, stage in zip(self.embeds, self.stages, strict=True):
             x = stage(embed(x))
             features.append(x)
         return features

@@ -36,7 +36,7 @@ def test_images_are_found_below_links_and_folders(folder: Path) -> None:
 def test_a_letterboxed_image_is_padded_to_a_square(folder: Path) -> None:
     (batch,) = images.letterboxed(images.find(folder), 64)
     assert batch.shape == (3, 3, 64, 64)
-    for image, height, rgb in zip(batch, (64, 64, 38), ((0, 0, 200), (0, 200, 0), (200, 0, 0))):
+    for image, height, rgb in zip(batch, (64, 64, 38), ((0, 0, 200), (0, 200, 0), (200, 0, 0)), strict=True):
         middle, edge = (image[:, y, 32] * 255 for y in (32, 0))
         assert (middle - torch.tensor(rgb)).abs().max() <= 3  # JPEG
         assert (edge.round().unique().tolist() == [114]) == (height < 64)

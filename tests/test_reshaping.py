@@ -61,7 +61,7 @@ def test_torch_fx_traces_it(name: str, training: bool) -> None:
 
 def shrink(module: nn.Module, small: nn.Module) -> None:
     """Put a smaller module's layers and parameters in a module's, as tools for pruning do; ours learn nothing of it."""
-    for (name, part), (_, other) in zip([*module.named_modules()], [*small.named_modules()]):
+    for (name, part), (_, other) in zip([*module.named_modules()], [*small.named_modules()], strict=True):
         parent, _, child = name.rpartition(".")
         if type(part).__module__.startswith("torch.") and not list(part.children()):
             setattr(module.get_submodule(parent), child, other)

@@ -201,7 +201,7 @@ def _mosaic(tiles: list[Image], side: int, rng: np.random.RandomState) -> Image:
     x, y = rng.randint(side // 4, side * 3 // 4, 2) if len(tiles) > 1 else (side, side)
     image = np.empty((side, side, 3), np.uint8)
     quadrants = ((0, 0, x, y), (x, 0, side, y), (0, y, x, side), (x, y, side, side))
-    for tile, (left, top, right, bottom) in zip(tiles, quadrants):
+    for tile, (left, top, right, bottom) in zip(tiles, quadrants, strict=False):
         image[top:bottom, left:right] = _crop(tile, right - left, bottom - top, side, rng)
     return image
 
@@ -210,7 +210,9 @@ def _crop(image: Image, width: int, height: int, side: int, rng: np.random.Rando
     """Return a random crop of an image at a random scale; where the image is smaller than the crop, pad with gray."""
     zoom = side / max(image.shape[:2]) * rng.uniform(*_ZOOM)
     zoomed = cv2.resize(image, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_LINEAR if zoom > 1 else cv2.INTER_AREA)
-    top, left = (rng.randint(max(size - crop, 0) + 1) for size, crop in zip(zoomed.shape, (height, width)))
+    top, left = (
+        rng.randint(max(size - crop, 0) + 1) for size, crop in zip(zoomed.shape[:2], (height, width), strict=True)
+    )
     crop = zoomed[top : top + height, left : left + width]
     out = np.full((height, width, 3), _GRAY, np.uint8)
     out[: crop.shape[0], : crop.shape[1]] = crop

@@ -70,7 +70,7 @@ def percentiles(rng: np.random.Generator, first: list[Scorer], other: list[Score
     drawn = []
     for _ in range(bootstrap._RESAMPLES):
         weights = np.bincount(rng.integers(images, size=images), minlength=images).astype(float)
-        apart = [b.score(weights) - a.score(weights) for a, b in zip(first, other)]
+        apart = [b.score(weights) - a.score(weights) for a, b in zip(first, other, strict=True)]
         drawn.append(np.mean(rng.choice(apart, len(apart))))
     low, high = np.percentile(drawn, [2.5, 97.5])
     return float(low), float(high)

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 import numpy.typing as npt
@@ -88,7 +88,7 @@ def extended(rules: dict[str, tuple[int, int, Rule]], runs: int) -> Rows:
 
 def along(path: Sequence[int]) -> Rule:
     """Return the rule that extends to the next number of a path whatever the p value."""
-    following = dict(zip(path, path[1:]))
+    following = dict(pairwise(path))
     return lambda p, looks: np.full(len(p), following.get(looks[-1], 0))
 
 

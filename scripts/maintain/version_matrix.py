@@ -26,8 +26,8 @@ import sys
 import sysconfig
 import tempfile
 import venv
+from collections.abc import Callable
 from pathlib import Path
-from typing import Callable
 
 import commands
 from ultralytics.utils import TQDM

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -98,7 +99,9 @@ def msda(module: Any, x: Tensor) -> Tensor:
                 scores = [sum(query[c, i, j] * at(key, c, *place) for c in channels) / math.sqrt(d) for place in window]
                 weights = torch.stack(scores).softmax(0)
                 for c in channels:
-                    out[c, i, j] = sum(weight * at(value, c, *place) for weight, place in zip(weights, window))
+                    out[c, i, j] = sum(
+                        weight * at(value, c, *place) for weight, place in zip(weights, window, strict=True)
+                    )
     return conv(module.proj, out)
 
 
@@ -151,14 +154,14 @@ def odconv(module: Any, x: Tensor) -> Tensor:
     inputs, filters = linear(module.inputs, z).sigmoid(), linear(module.filters, z).sigmoid()
     numbers = linear(module.number, z).softmax(0)
     attention = filters[:, None, None, None] * inputs[None, :, None, None] * places[None, None]
-    kernel = sum(number * attention * w for number, w in zip(numbers, module.weight.chunk(module.kernels)))
+    kernel = sum(number * attention * w for number, w in zip(numbers, module.weight.chunk(module.kernels), strict=True))
     return silu_of_norm(module, strided(kernel, x, module.stride))
 
 
 def dynamic(module: Any, x: Tensor) -> Tensor:
     hidden = linear(module.route[0], x.mean((1, 2))).clamp(min=0)
     weights = linear(module.route[2], hidden).softmax(0)
-    kernel = sum(weight * w for weight, w in zip(weights, module.weight.chunk(module.experts)))
+    kernel = sum(weight * w for weight, w in zip(weights, module.weight.chunk(module.experts), strict=True))
     return silu_of_norm(module, strided(kernel, x, module.stride))
 
 
@@ -186,7 +189,7 @@ def snake(module: Any, x: Tensor) -> Tensor:
                 aside = [sum(offsets[side[tap > 0], :, i, j][: abs(tap)], x.new_zeros(())) for side in sides]
                 one = torch.ones((), dtype=x.dtype)
                 places = ((i * one + aside[0], (j + tap) * one), ((i + tap) * one, j * one + aside[1]))
-                for line, layer, place in zip(lines, (module.along_x, module.along_y), places):
+                for line, layer, place in zip(lines, (module.along_x, module.along_y), places, strict=True):
                     for c in range(len(x)):
                         line[:, i, j] += layer.weight[:, c, 0, tap + reach] * between(x, c, *place)
     lines = lines + torch.stack((module.along_x.bias, module.along_y.bias))[:, :, None, None]
@@ -246,7 +249,7 @@ def test_equals_its_equations(name: str, args: list[Any], equations: Any, size: 
     x = torch.randn(2, args[0], *size, dtype=torch.float64)
     with torch.no_grad():
         out = module(x)
-        for image, result in zip(x, out):
+        for image, result in zip(x, out, strict=True):
             torch.testing.assert_close(result, equations(module, image), rtol=1e-9, atol=1e-10)
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 import cv2
 import few
@@ -70,7 +71,7 @@ def test_a_validation_is_kept_whole_or_not_at_all(tmp_path: Path) -> None:
     validations.save(validation, file)
     loaded = validations.load(file)
     assert loaded is not None
-    assert all(np.array_equal(ours, theirs) for ours, theirs in zip(validation, loaded))
+    assert all(np.array_equal(ours, theirs) for ours, theirs in zip(validation, loaded, strict=True))
     whole = file.read_bytes()
     for length in range(0, len(whole), 13):
         file.write_bytes(whole[:length])
@@ -124,7 +125,7 @@ def boxes_are_in_pixels_of_the_image(found: Validation) -> None:
         shapes = sorted(scenes.box(shape) for shape in scenes.scene("val", image)[1])
         recorded = sorted(map(tuple, found.target_boxes[found.target_image == index].tolist()))
         assert np.allclose(shapes, recorded, atol=0.01)
-    for image, box in zip(found.image[found.correct[:, 0]], found.boxes[found.correct[:, 0]]):
+    for image, box in zip(found.image[found.correct[:, 0]], found.boxes[found.correct[:, 0]], strict=True):
         assert max(overlap(box, other) for other in found.target_boxes[found.target_image == image]) > 0.49
 
 
@@ -323,7 +324,7 @@ def test_the_interval_over_images_is_the_one_on_paper(
     first = Resampled(images, dict.fromkeys(seeds, 0.3), dict.fromkeys(seeds, np.full(len(by_draw), 0.3)))
     other = Resampled(
         images,
-        {seed: 0.3 + apart for seed, apart in zip(seeds, by_seed)},
+        {seed: 0.3 + apart for seed, apart in zip(seeds, by_seed, strict=True)},
         {seed: 0.3 + np.array(by_draw) for seed in seeds},
     )
     found = over_images(first, other)

@@ -296,7 +296,7 @@ def test_looks_and_many_models_are_said(tmp_path: Path) -> None:
 def two_seeds(folder: Path) -> Iterator[RunOutcome]:
     """Yield runs whose differences are as far apart as -0.2 and +0.5."""
     for seed, scores in enumerate([(0.5, 0.3), (0.1, 0.6)]):
-        for label, score in zip("ab", scores):
+        for label, score in zip("ab", scores, strict=True):
             yield outcome(folder, label, seed, score)
 
 
@@ -370,7 +370,7 @@ def test_a_scale_that_was_assumed_beside_one_that_was_named_is_said_in_the_verdi
     assumed: tuple[str, str], said: str, tmp_path: Path
 ) -> None:
     its_plan = plan(tmp_path)
-    models = [model._replace(assumed=scale) for model, scale in zip(its_plan.models, assumed)]
+    models = [model._replace(assumed=scale) for model, scale in zip(its_plan.models, assumed, strict=True)]
     (verdict,) = verdicts.verdicts(analyse(replace(its_plan, models=models), outcomes(tmp_path)))
     assert verdict.endswith(f"more than seed noise.{said}")
 
@@ -617,7 +617,7 @@ def test_a_failed_run_does_not_cut_the_curves_of_the_others(tmp_path: Path) -> N
 def test_names_that_differ_in_signs_alone_get_files_of_their_own(tmp_path: Path) -> None:
     its_plan = plan(tmp_path, "abc")
     labels = ["a", "模 型", "模+型"]
-    models = [model._replace(label=label) for model, label in zip(its_plan.models, labels)]
+    models = [model._replace(label=label) for model, label in zip(its_plan.models, labels, strict=True)]
     found = [outcome(tmp_path, label, seed, 0.5 + 0.01 * seed) for seed in range(3) for label in labels]
     report.write_report(analyse(replace(its_plan, models=models), found), found, table(its_plan, found))
     assert {path.name for path in tmp_path.glob("differences*")} == {

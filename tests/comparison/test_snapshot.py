@@ -72,7 +72,7 @@ def test_it_ends_as_if_it_had_not_been_killed(model: str, arguments: dict[str, A
             train(cut, model, dies_in=dies_in, **arguments)
         assert [path.name for path in (cut / "snapshots").iterdir()] == [f"epoch-{dies_in - 1}"]
     train(cut, model, **arguments)
-    curves, weights = zip(result(whole), result(cut))
+    curves, weights = zip(result(whole), result(cut), strict=True)
     assert len(curves[0]) == 1 + EPOCHS
     assert curves[0] == curves[1]
     assert weights[0].keys() == weights[1].keys()

@@ -364,7 +364,7 @@ def test_the_simulation_decides_as_the_package_does() -> None:
     looks = (3, 6)
     differences = simulation.draw(np.random.RandomState(0), "rounded to sd", (300, 3, 6))
     simulated = simulation.smallest_p(differences, looks, corrected=True)
-    for sample, p in zip(differences, simulated):
+    for sample, p in zip(differences, simulated, strict=True):
         compared = compare_all({index: (by_seed([0] * 6), by_seed(row)) for index, row in enumerate(sample)}, looks)
         results = [result for result in compared.values() if result is not None]
         assert min(result.p for result in results) == pytest.approx(min(p, 1))

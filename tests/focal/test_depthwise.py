@@ -57,7 +57,7 @@ def test_its_gradients_are_those_of_float64(
     ours = torch.autograd.grad(out, [x, convolution.weight], gradient)
     expected = convolution.double()(x.double())
     theirs = torch.autograd.grad(expected, [x, convolution.weight], gradient.double())
-    for mine, other in ((out.detach(), expected.detach()), *zip(ours, theirs)):
+    for mine, other in ((out.detach(), expected.detach()), *zip(ours, theirs, strict=True)):
         assert mine.dtype == torch.float32
         assert (mine - other).norm() <= 1e-6 * other.norm() + 1e-6
 
@@ -160,7 +160,7 @@ def test_it_can_be_differentiated_again_with_its_graph_kept() -> None:
     module, x = FocalModulation(4), torch.randn(3, 4, 5, 5, requires_grad=True)
     loss = module(x).square().sum()
     first, again = (torch.autograd.grad(loss, [x, *module.parameters()], retain_graph=True) for _ in range(2))
-    assert all(torch.equal(a, b) for a, b in zip(first, again))
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -204,7 +204,7 @@ def test_the_backward_pass_may_be_called_inside_autocast() -> None:
     expected = torch.autograd.grad(out.sum(), kernels, retain_graph=True)
     with torch.autocast("cpu", torch.bfloat16):
         inside = torch.autograd.grad(out.sum(), kernels)
-    assert all(torch.equal(a, b) for a, b in zip(inside, expected))
+    assert all(torch.equal(a, b) for a, b in zip(inside, expected, strict=True))
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
@@ -239,7 +239,7 @@ def test_what_training_code_does_with_modules() -> None:
         deterministic = torch.autograd.grad(module(x).square().sum(), list(parameters.values()))
     finally:
         torch.use_deterministic_algorithms(False)
-    for a, b, c, d in zip(expected, by_checkpoint, by_func, deterministic):
+    for a, b, c, d in zip(expected, by_checkpoint, by_func, deterministic, strict=True):
         torch.testing.assert_close(a, b)
         torch.testing.assert_close(a, c)
         torch.testing.assert_close(a, d, rtol=0, atol=0)
@@ -255,7 +255,7 @@ def test_per_sample_gradients_by_vmap() -> None:
     together = torch.func.vmap(torch.func.grad(loss), (None, 0))(parameters, x)
     for i, image in enumerate(x):
         alone = torch.autograd.grad(loss(parameters, image), list(parameters.values()))
-        for name, gradient in zip(parameters, alone):
+        for name, gradient in zip(parameters, alone, strict=True):
             torch.testing.assert_close(together[name][i], gradient, rtol=1e-4, atol=1e-5)
 
 

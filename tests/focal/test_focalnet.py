@@ -42,7 +42,7 @@ def test_every_stage_has_the_features_of_its_peers(
     for size in [(70, 83), (32, 64)] if peer == "timm" else [(32, 64)]:
         image = torch.rand(2, 3, *size, dtype=dtype)
         with torch.no_grad():
-            for our, their in zip(ours(image), features(theirs, normalized(image))):
+            for our, their in zip(ours(image), features(theirs, normalized(image)), strict=True):
                 assert our.shape == their.shape
                 assert (our - their).abs().max() <= tolerance * max(1, their.abs().max())
 
@@ -60,7 +60,7 @@ def test_the_published_variants_have_the_features_of_timms(variant: str) -> None
     loaded(ours, theirs.state_dict())
     image = torch.rand(1, 3, 64, 96)
     with torch.no_grad():
-        for our, their in zip(ours(image), focalnets.timm_features(theirs, normalized(image))):
+        for our, their in zip(ours(image), focalnets.timm_features(theirs, normalized(image)), strict=True):
             assert (our - their).norm() <= 1e-4 * their.norm()
 
 
@@ -86,7 +86,7 @@ def test_the_papers_names_are_read(options: dict[str, Any]) -> None:
     loaded(ours, state)
     image = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
-        for our, their in zip(ours(image), focalnets.timm_features(theirs, normalized(image))):
+        for our, their in zip(ours(image), focalnets.timm_features(theirs, normalized(image)), strict=True):
             torch.testing.assert_close(our, their, rtol=1e-4, atol=1e-4)
 
 
@@ -96,7 +96,7 @@ def test_kernels_filled_up_with_zeros_give_the_same_features() -> None:
     assert lines == [f"stage {i}: kernels of 3, 5 filled up with zeros to 9, 11" for i in (1, 2, 3, 4)]
     image = torch.rand(1, 3, 96, 64, dtype=torch.float64)
     with torch.no_grad():
-        for our, their in zip(ours(image), focalnets.timm_features(theirs, normalized(image))):
+        for our, their in zip(ours(image), focalnets.timm_features(theirs, normalized(image)), strict=True):
             torch.testing.assert_close(our, their, rtol=1e-10, atol=1e-10)
 
 
@@ -115,7 +115,7 @@ def test_gates_of_added_levels_are_zeros() -> None:
     )
     image = torch.rand(1, 3, 64, 64, dtype=torch.float64)
     with torch.no_grad():
-        for our, their in zip(ours(image), focalnets.timm_features(theirs, normalized(image))):
+        for our, their in zip(ours(image), focalnets.timm_features(theirs, normalized(image)), strict=True):
             torch.testing.assert_close(our, their, rtol=1e-10, atol=1e-10)
 
 

@@ -83,7 +83,7 @@ def test_gradients_under_autocast(dtype: torch.dtype) -> None:
     exact = torch.autograd.grad(module(x).square().sum(), tensors)
     with torch.autocast("cpu", dtype):
         out = module(x)
-    for ours, theirs in zip(torch.autograd.grad(out.float().square().sum(), tensors), exact):
+    for ours, theirs in zip(torch.autograd.grad(out.float().square().sum(), tensors), exact, strict=True):
         assert ours.dtype == torch.float32
         assert (ours - theirs).norm() < 8 * torch.finfo(dtype).eps * theirs.norm()
 

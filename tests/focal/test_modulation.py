@@ -64,7 +64,7 @@ def test_equals_the_papers_definition(config: dict, batch: int, height: int, wid
     x = torch.randn(batch, config["dim"], height, width, dtype=torch.float64)
     out = module(x)
     assert out.shape == x.shape
-    for image, result in zip(x, out):
+    for image, result in zip(x, out, strict=True):
         expected = by_the_paper(module, image.permute(1, 2, 0)).permute(2, 0, 1)
         torch.testing.assert_close(result, expected, rtol=1e-10, atol=1e-12)
 

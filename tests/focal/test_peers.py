@@ -113,7 +113,7 @@ def test_equals_its_peers(
     their_out, their_gradients = run(theirs, x)
     close(our_out, their_out, forward)
     scale = max(g.norm().item() for g in their_gradients)
-    for a, b in zip(our_gradients, their_gradients):
+    for a, b in zip(our_gradients, their_gradients, strict=True):
         close(a, b, gradient, scale)
 
 

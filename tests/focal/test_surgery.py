@@ -295,7 +295,7 @@ def test_any_surgery(
         theirs, ours = gradients(expected, tensors, True), gradients(out, tensors, True)
         tolerance = {torch.float64: 1e-9, torch.float32: 2e-4, torch.float16: 2e-2}[dtype]
         close(out, expected, tolerance)
-        for mine, other in zip(ours, theirs):
+        for mine, other in zip(ours, theirs, strict=True):
             close(mine, other, tolerance)
         if dtype == torch.float64:
             both = [
@@ -304,7 +304,7 @@ def test_any_surgery(
                 )
                 for first in (ours, theirs)
             ]
-            for mine, other in zip(*both):
+            for mine, other in zip(*both, strict=True):
                 close(mine, other, tolerance)
 
 

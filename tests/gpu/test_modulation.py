@@ -58,7 +58,7 @@ def distance(tensor: Tensor, exact: Tensor) -> float:
 @pytest.mark.parametrize("use_postln", [False, True])
 def test_in_float64_it_equals_timms(device: str, use_postln: bool) -> None:
     ours, theirs, x = pair(device, use_postln)
-    for a, b in zip(with_gradients(ours, x), with_gradients(theirs, x)):
+    for a, b in zip(with_gradients(ours, x), with_gradients(theirs, x), strict=True):
         assert distance(a, b) < 1e-10
 
 
@@ -77,7 +77,7 @@ def test_it_is_as_exact_as_timms(device: str, dtype: torch.dtype, use_postln: bo
     for module in (ours, theirs):
         module.zero_grad()
         by_module.append(with_gradients(copy.deepcopy(module).to(dtype), x.to(dtype)))
-    for our, their, value in zip(*by_module, exact):
+    for our, their, value in zip(*by_module, exact, strict=True):
         assert our.dtype == dtype and our.isfinite().all()
         assert distance(our, value) <= 1.5 * distance(their, value) + torch.finfo(dtype).eps
 
@@ -95,7 +95,7 @@ def test_gradients_under_autocast(device: str, dtype: torch.dtype) -> None:
     weights = torch.linspace(-1, 2, out.numel(), dtype=torch.float64, device=device).reshape(out.shape)
     (out.double() * weights).sum().backward()
     gradients = [x.grad, *(p.grad for _, p in sorted(module.named_parameters()))]
-    for gradient, value in zip(gradients, exact[1:]):
+    for gradient, value in zip(gradients, exact[1:], strict=True):
         assert gradient.dtype == torch.float32
         assert distance(gradient, value) < 100 * torch.finfo(dtype).eps
 
@@ -115,7 +115,7 @@ def test_compiled_as_one_graph_of_any_size(slow_device: str, dtype: torch.dtype)
         module.zero_grad()
         found = with_gradients(compiled, part)
         module.zero_grad()
-        for a, b in zip(found, expected):
+        for a, b in zip(found, expected, strict=True):
             assert distance(a, b) < 20 * torch.finfo(dtype).eps
 
 
@@ -180,7 +180,7 @@ def test_channels_last_reaches_every_convolution(
     assert len(formats) == 5 and all(formats)
     assert found[0].is_contiguous(memory_format=torch.channels_last)
     assert found[1].is_contiguous(memory_format=torch.channels_last)
-    for a, b in zip(found, expected):
+    for a, b in zip(found, expected, strict=True):
         assert distance(a, b) < 20 * torch.finfo(dtype).eps
 
 
@@ -204,5 +204,5 @@ def test_captured_in_a_cuda_graph(cuda: str, dtype: torch.dtype) -> None:
     graph.replay()
     assert distance(out, expected[0]) < 20 * torch.finfo(dtype).eps
     captured = torch.cuda.make_graphed_callables(module, (x.clone().requires_grad_(),))
-    for a, b in zip(with_gradients(captured, other), expected):
+    for a, b in zip(with_gradients(captured, other), expected, strict=True):
         assert distance(a, b) < 20 * torch.finfo(dtype).eps

@@ -47,7 +47,7 @@ def test_it_computes_what_it_does_on_the_cpu(name: str, device: str) -> None:
     x = torch.randn(4, 16, 9, 7)
     exact = step(made(name).double(), x.double())
     scale = max(float(value.norm()) for value in exact[2:])
-    for ours, value in zip(step(made(name).to(device), x.to(device)), exact):
+    for ours, value in zip(step(made(name).to(device), x.to(device)), exact, strict=True):
         # A gradient that is zero but for rounding, as of a bias before a norm, is measured by the largest.
         assert (ours - value).norm() <= 2e-4 * max(float(value.norm()), 0.01 * scale)
 

@@ -27,7 +27,7 @@ def test_two_processes_on_one_device_average_their_gradients(slow_device: str, t
     spec.loader.exec_module(worker)
     whole = worker.network(slow_device)
     whole(worker.batch(slow_device)).square().mean().backward()
-    for gradient, parameter in zip(torch.load(tmp_path / "gradients.pt"), whole.parameters()):
+    for gradient, parameter in zip(torch.load(tmp_path / "gradients.pt"), whole.parameters(), strict=True):
         torch.testing.assert_close(gradient, parameter.grad.cpu(), rtol=1e-3, atol=1e-6)
 
 

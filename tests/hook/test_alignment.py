@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import logging
 from pathlib import Path
 
@@ -70,7 +71,7 @@ def test_a_packaged_model_with_inserted_rows_takes_over_every_tensor(
 ) -> None:
     model, lines = loaded(f"yolov8n-{name.lower()}.yaml", weights)
     kept = [layer for index, layer in enumerate(model.model) if index not in new]
-    for layer, ours in zip(weights.model, kept):
+    for layer, ours in zip(weights.model, kept, strict=True):
         state = ours.state_dict()
         assert all(torch.equal(tensor, state[key]) for key, tensor in layer.state_dict().items())
     fresh = ", ".join(f"{index} ({name})" for index in new)
@@ -183,7 +184,7 @@ print("done")
 
 def network(channels: list[int]) -> nn.Module:
     holder = nn.Module()
-    holder.model = nn.Sequential(*(nn.Conv2d(c1, c2, 1) for c1, c2 in zip(channels, channels[1:])))
+    holder.model = nn.Sequential(*(nn.Conv2d(c1, c2, 1) for c1, c2 in itertools.pairwise(channels)))
     return holder
 
 
@@ -201,7 +202,7 @@ def test_more_fits_than_without_moving_and_the_order_stays(sources: list[int], t
     found = alignment.align(weights, model)
 
     def fitting(layers: nn.Module) -> int:
-        return sum(ours == theirs for ours, theirs in zip(kernels(layers), kernels(model.model)))
+        return sum(ours == theirs for ours, theirs in zip(kernels(layers), kernels(model.model), strict=False))
 
     if found is None:
         return

@@ -42,7 +42,7 @@ def test_only_sppf_is_replaced(scale: str) -> None:
     channels = CHANNELS[scale]
     assert size(focal) == size(stock) - sppf_parameters(channels) + focal_parameters(channels)
     assert len(stock.model) == len(focal.model)
-    for theirs, ours in zip(stock.model, focal.model):
+    for theirs, ours in zip(stock.model, focal.model, strict=True):
         assert (theirs.i, theirs.f) == (ours.i, ours.f)
         if ours.i == 9:
             assert theirs.type.endswith(".SPPF")

@@ -78,7 +78,7 @@ def check_subclasses(cases: list[tuple[str, str]], subclasses: dict[str, str]) -
         theirs, ours = build(FILES[file], scale), build(of(subclasses, FILES[file]), scale)
         assert shapes(ours[0]) == shapes(theirs[0]), (file, scale)
         assert ours[1] == theirs[1]
-        for row, layer, other in zip(rows(FILES[file]), ours[0], theirs[0]):
+        for row, layer, other in zip(rows(FILES[file]), ours[0], theirs[0], strict=True):
             if row[2] in subclasses:
                 assert layer.type == f"subclasses.My{row[2]}"
             if row[2] == "SPPF":  # the parser changes it after it is built
@@ -160,7 +160,7 @@ class Alone(nn.Module):
         self.convs = nn.ModuleList(nn.Conv2d(c, nc, 1) for c in ch)
 
     def forward(self, x: list[torch.Tensor]) -> list[torch.Tensor]:
-        return [conv(y) for conv, y in zip(self.convs, x)]
+        return [conv(y) for conv, y in zip(self.convs, x, strict=True)]
 
 
 def parameters(layers: nn.Module) -> int:

@@ -136,7 +136,7 @@ def test_several_threads_at_once() -> None:
     together(8, work)
     assert errors == []
     yolo_focal.deactivate()
-    assert all(a is getattr(module, name) for a, (module, name) in zip(before, HELD))
+    assert all(a is getattr(module, name) for a, (module, name) in zip(before, HELD, strict=True))
 
 
 def test_threads_that_build_while_active() -> None:

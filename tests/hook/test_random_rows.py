@@ -32,7 +32,7 @@ def module(leading: int, options: int, several: bool) -> type[nn.Module]:
 
         def forward(self, x: Any) -> torch.Tensor:
             inputs = x if isinstance(x, list) else [x]
-            return torch.stack([conv(tensor) for conv, tensor in zip(self.convs, inputs)]).sum(0)
+            return torch.stack([conv(tensor) for conv, tensor in zip(self.convs, inputs, strict=True)]).sum(0)
 
     names = [*("c1", "c2", "n")[:leading], *("alpha", "beta", "gamma")[:options]]
     defaults = ", ".join(names[:leading] + [f"{name}=1" for name in names[leading:]])

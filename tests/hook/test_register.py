@@ -72,7 +72,7 @@ class Fuses(nn.Module):
         self.convs = nn.ModuleList(nn.Conv2d(c1, c2, 1) for c1 in channels)
 
     def forward(self, maps: list[torch.Tensor]) -> torch.Tensor:
-        return torch.stack([conv(x) for conv, x in zip(self.convs, maps)]).sum(0)
+        return torch.stack([conv(x) for conv, x in zip(self.convs, maps, strict=True)]).sum(0)
 
 
 def build(file: Path) -> Any:

@@ -202,7 +202,7 @@ def same_in_browser(browser: Browser, expected: list) -> None:
     """OpenCV resizes images in integers, the page in floating point: a value may differ by one of 255."""
     boxes = browser.boxes()
     assert [name for name, *_ in boxes] == [name for name, *_ in expected]
-    for (_, score, corners), (_, their_score, their_corners) in zip(boxes, expected):
+    for (_, score, corners), (_, their_score, their_corners) in zip(boxes, expected, strict=True):
         assert score == pytest.approx(their_score, abs=0.01)
         assert abs(corners - their_corners).max() < 1
 

@@ -80,7 +80,9 @@ def test_the_detector_has_the_features_of_its_origin(files: dict[str, Any], tmp_
             if isinstance(layer, (FocalEmbed, FocalStage)):
                 x = layer(x)
                 features += [x] if isinstance(layer, FocalStage) else []
-        for our, their in zip(features, focalnets.timm_features(files["models"]["timm.pth"], normalized(image))):
+        for our, their in zip(
+            features, focalnets.timm_features(files["models"]["timm.pth"], normalized(image)), strict=True
+        ):
             torch.testing.assert_close(our, their, rtol=1e-3, atol=1e-4 * their.abs().max().item())
 
 

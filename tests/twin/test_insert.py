@@ -95,7 +95,7 @@ def assert_same(one: Any, other: Any, side: int = 128) -> None:
     channels = one.yaml.get("channels", 3)
     x = torch.rand(1, channels, side, side, generator=torch.Generator().manual_seed(1)).to(parameter)
     with torch.no_grad():
-        pairs = list(zip(*(outputs(model(x)) for model in (one, other))))
+        pairs = list(zip(*(outputs(model(x)) for model in (one, other)), strict=True))
     assert pairs
     for expected, got in pairs:
         assert expected.shape == got.shape

@@ -87,7 +87,7 @@ def test_the_maps_are_the_papers_terms(options: dict[str, Any], side: int) -> No
     with torch.no_grad():
         expected = by_hand(module, network[0](image))
     actual = maps.compute(network, module, image)
-    for value, expected_value in zip(actual, expected):
+    for value, expected_value in zip(actual, expected, strict=True):
         assert value.dtype == torch.float32 and value.shape == expected_value.shape
         torch.testing.assert_close(value.double(), expected_value, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(actual.modulator_norm, expected[0].square().sum(0).sqrt().float())
@@ -103,7 +103,7 @@ def test_a_model_in_bfloat16_is_drawn_in_float32() -> None:
     image = torch.rand(1, 3, 32, 32)
     with torch.no_grad():
         expected = by_hand(network[1], network[0](image.bfloat16()))
-    for value, expected_value in zip(maps.compute(network, network[1], image), expected):
+    for value, expected_value in zip(maps.compute(network, network[1], image), expected, strict=True):
         torch.testing.assert_close(value.double(), expected_value, atol=1e-5, rtol=1e-5)
     assert network[1].h.weight.dtype == torch.bfloat16
 
@@ -267,7 +267,7 @@ def test_a_panel_for_each_map(tmp_path: Path, figures: list[Figure]) -> None:
     assert figure.texts[-1].get_text().endswith(f"norm over the channels, {8**0.5 / 2:.3g} everywhere")
     overlays = [axes.images[1] for axes in figure.axes if len(axes.images) == 2]
     assert all(overlay.get_array().shape == (32, 64) for overlay in overlays)  # the padding is gone
-    for overlay, signed in zip(overlays, (False, True, False, True, False, True)):
+    for overlay, signed in zip(overlays, (False, True, False, True, False, True), strict=True):
         values, (least, most) = overlay.get_array(), overlay.get_clim()
         assert (least, most) == ((-abs(values).max(), abs(values).max()) if signed else (values.min(), values.max()))
         assert overlay.colorbar is not None and len(overlay.colorbar.get_ticks()) > 1

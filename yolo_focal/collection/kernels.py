@@ -53,5 +53,5 @@ def _by_products(x: Tensor, kernel: Tensor, stride: int) -> Tensor:
     padded = F.pad(x, (k // 2, k // 2, k // 2, k // 2))
     taps = [padded[:, :, i : i + h : stride, j : j + w : stride] for i in range(k) for j in range(k)]
     matrices = kernel.flatten(3).unbind(3)
-    y = reduce(add, (matrix @ tap.flatten(2) for matrix, tap in zip(matrices, taps)))
+    y = reduce(add, (matrix @ tap.flatten(2) for matrix, tap in zip(matrices, taps, strict=True)))
     return y.reshape(b, -1, *taps[0].shape[2:])

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Callable
 
 from ultralytics.utils import LOGGER
 
@@ -73,7 +72,7 @@ def _choose(folder: Path, request: Request, budget: Budget, train: Callable[[Pla
                 f"budget={budget.text}: {len(labels)} models of {lengths[0]} epochs, and then two of them with {runs} "
                 f"runs of {epochs}, take {least:,} epochs; write budget={least}epochs or more"
             )
-    for length, following in zip(lengths, [*lengths[1:], None]):
+    for length, following in zip(lengths, [*lengths[1:], None], strict=True):
         LOGGER.info(f"Screening: {len(labels)} models of {length} epochs with seed {_seed(request)}")
         # A folder's name is that of its place in the storage of a cluster, which comparisons may share.
         short = folder / FOLDER / f"{folder.name}-{length}-epochs"

@@ -226,7 +226,7 @@ def _compare(weights: Weights, embeds: list[FocalEmbed], stages: list[FocalStage
     if not (len(embeds) == len(stages) == len(numbers)):
         raise ValueError(f"they have {len(numbers)} stages, and the model {len(stages)} with {len(embeds)} embeddings")
     theirs = [_features(tensors, stage) for stage in range(len(stages))]
-    ours = [_features(_state(embed, stage), 0) for embed, stage in zip(embeds, stages)]
+    ours = [_features(_state(embed, stage), 0) for embed, stage in zip(embeds, stages, strict=True)]
     for what in theirs[0]:
         values = [[stage[what] for stage in side] for side in (theirs, ours)]
         if values[0] != values[1]:
@@ -236,11 +236,11 @@ def _compare(weights: Weights, embeds: list[FocalEmbed], stages: list[FocalStage
     if weights.postln is not None and block.use_postln != weights.postln:
         places = {True: "behind FocalModulation and the MLP", False: "before them"}
         raise ValueError(f"norms: theirs are {places[weights.postln]}, and the model's {places[block.use_postln]}")
-    for number, (embed, stage) in enumerate(zip(embeds, stages)):
+    for number, (embed, stage) in enumerate(zip(embeds, stages, strict=True)):
         expected = _state(embed, stage)
         prefix = f"stage.{number}.blocks.0."
         theirs_kernels, our_kernels = _kernels(tensors, prefix), _kernels(expected, "stage.0.blocks.0.")
-        short = [(old, new) for old, new in zip(theirs_kernels, our_kernels) if new < old]
+        short = [(old, new) for old, new in zip(theirs_kernels, our_kernels, strict=False) if new < old]
         if len(our_kernels) < len(theirs_kernels) or short:
             raise ValueError(
                 f"windows of stage {number + 1}: they have kernels of {_sizes(theirs_kernels)}, and the model smaller "

@@ -102,8 +102,11 @@ def align(weights: nn.Module, model: nn.Module) -> Alignment | None:
     theirs, ours = ([_kernels(layer) for layer in layers] for layers in (sources, targets))
     scores = [
         # A little more where they are of one class: what has no tensors is matched by it.
-        [_fitting(x, y) + (1e-3 if type(source) is type(target) else 0.0) for target, y in zip(targets, ours)]
-        for source, x in zip(sources, theirs)
+        [
+            _fitting(x, y) + (1e-3 if type(source) is type(target) else 0.0)
+            for target, y in zip(targets, ours, strict=True)
+        ]
+        for source, x in zip(sources, theirs, strict=True)
     ]
     pairs = _best_pairs(scores)
     fitting = sum(scores[i][j] for i, j in pairs)

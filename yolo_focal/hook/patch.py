@@ -20,8 +20,9 @@ import functools
 import importlib
 import sys
 import threading
+from collections.abc import Callable
 from types import ModuleType
-from typing import Any, Callable, NamedTuple
+from typing import Any, NamedTuple
 
 from yolo_focal.hook import configs, forks, layer_seed, wrappers
 from yolo_focal.hook.modules import finder, registry

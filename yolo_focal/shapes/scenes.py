@@ -168,7 +168,7 @@ def _fill(image: Array, outline: Array, color: Array) -> None:
     x = np.arange(left * _GRID, right * _GRID, step)[None, :] + step // 2
     y = np.arange(top * _GRID, bottom * _GRID, step)[:, None] + step // 2
     inside = np.zeros((y.size, x.size), bool)
-    for (x1, y1), (x2, y2) in zip(outline, np.roll(outline, -1, axis=0)):
+    for (x1, y1), (x2, y2) in zip(outline, np.roll(outline, -1, axis=0), strict=True):
         side = (x - x1) * (y2 - y1) - (x2 - x1) * (y - y1)
         inside ^= ((y1 > y) != (y2 > y)) & ((side < 0) == (y2 > y1))
     count = inside.reshape(y.size // _SAMPLES, _SAMPLES, x.size // _SAMPLES, _SAMPLES).sum(axis=(1, 3))[..., None]

@@ -70,9 +70,9 @@ def read_from(text: str, reads: list[tuple[Any, Any]], moved: list[int]) -> str:
         moved: What a comment on a row's line is to begin with, in place of the row's index.
     """
     edits = []
-    for index, (row, (old, new)) in enumerate(zip(_rows(text)[1], reads)):
+    for index, (row, (old, new)) in enumerate(zip(_rows(text)[1], reads, strict=True)):
         node = row.value[0]
-        entries = zip(node.value, old, new) if isinstance(old, list) else [(node, old, new)]
+        entries = zip(node.value, old, new, strict=True) if isinstance(old, list) else [(node, old, new)]
         edits += [_Edit(*_span(text, entry), str(after)) for entry, before, after in entries if after != before]
         comment = re.compile(r"[ \t]*#[ \t]*(\d+)\b").match(text, _span(text, row)[1])
         if comment and int(comment[1]) == index:

@@ -69,7 +69,7 @@ def graft(
     twin.yaml, twin.save = config, untrained.save
     kept = iter([layer for index, layer in enumerate(twin.model) if index not in positions.replaced])
     grafted = [fresh if index in positions.new else next(kept) for index, fresh in enumerate(untrained.model)]
-    for layer, fresh in zip(grafted, untrained.model):
+    for layer, fresh in zip(grafted, untrained.model, strict=True):
         layer.i, layer.f = fresh.i, fresh.f
     twin.model = nn.Sequential(*grafted)
     if module == FOCAL and positions.replaced:

@@ -51,7 +51,7 @@ def visualize(model: Any, source: str | Path, layer: int | str | None = None) ->
         images.read(file)
     side = int(np.max(yolo.overrides.get("imgsz", 640)))
     folder = Path(increment_path(RUNS_DIR / "visualize"))
-    for file, stem in zip(TQDM(files, desc=f"Drawing layer {name}"), names):
+    for file, stem in zip(TQDM(files, desc=f"Drawing layer {name}"), names, strict=True):
         image = images.read(file)
         square, inside = images.pad(image, side), images.inside(image, side)
         image_maps = maps.compute(network, module, images.batch([square]))

@@ -39,7 +39,7 @@ class MSDA(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the attended feature map, `(B, dim, H, W)` like the input."""
         parts = [part.chunk(len(self.dilations), 1) for part in self.qkv(x).chunk(3, 1)]
-        attended = [self._swda(q, k, v, r) for q, k, v, r in zip(*parts, self.dilations)]
+        attended = [self._swda(q, k, v, r) for q, k, v, r in zip(*parts, self.dilations, strict=True)]
         return self.proj(torch.cat(attended, 1))
 
     def _swda(self, query: Tensor, key: Tensor, value: Tensor, dilation: int) -> Tensor:

@@ -6,10 +6,10 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import IO, Any, Callable, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from yolo_focal.comparison.launch.devices import Slot
 from yolo_focal.comparison.store.files import write_json

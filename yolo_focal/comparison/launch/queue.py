@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import statistics
 import threading
-from collections.abc import Sequence
-from typing import Callable, Generic, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
 
 Job = TypeVar("Job")
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Callable, NamedTuple
+from typing import NamedTuple
 
 from yolo_focal.comparison.stats import starts
 from yolo_focal.comparison.stats.average_precision import Scorer
@@ -164,7 +164,7 @@ def _over_images(
         for label, of_label in finished.items()
     }
     recorded = {label: of_label for label, of_label in scorers.items() if all(of_label.values())}
-    resampled = dict(zip(recorded, resample([*recorded.values()])))
+    resampled = dict(zip(recorded, resample([*recorded.values()]), strict=True))
     return {
         pair: over_images(resampled[pair.first], resampled[pair.other], difference.level)
         if difference and recorded.keys() >= {*pair}

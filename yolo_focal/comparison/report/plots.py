@@ -6,7 +6,7 @@ import io
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -24,7 +24,7 @@ _WIDTH = 6.4  # inches
 # Fonts that have Chinese characters, on the systems that people use; what a plot says in Chinese needs one of them.
 _CHINESE = ("Noto Sans CJK SC", "Source Han Sans SC", "Microsoft YaHei", "PingFang SC", "SimHei", "WenQuanYi Zen Hei")
 
-Plot = tuple[str, str, Optional[Figure]]  # the file's name, the title, and the figure if there is anything to draw
+Plot = tuple[str, str, Figure | None]  # the file's name, the title, and the figure if there is anything to draw
 
 
 def draw(

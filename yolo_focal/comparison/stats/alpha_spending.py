@@ -12,6 +12,7 @@ the place of 3.39 for looks at 5 and 10 seeds), but hold only where the numbers 
 from __future__ import annotations
 
 import functools
+import itertools
 
 import numpy as np
 import numpy.typing as npt
@@ -47,7 +48,7 @@ def p_values(statistics: Array, looks: tuple[int, ...]) -> Array:
 
 def check_looks(looks: tuple[int, ...]) -> None:
     """Raise ValueError if the numbers of seeds at the looks do not increase from at least 1."""
-    if not looks or looks[0] < 1 or any(later <= earlier for earlier, later in zip(looks, looks[1:])):
+    if not looks or looks[0] < 1 or any(later <= earlier for earlier, later in itertools.pairwise(looks)):
         raise ValueError(f"looks={looks}: write increasing numbers of seeds, such as (3, 5)")
 
 

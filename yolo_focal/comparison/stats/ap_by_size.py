@@ -29,7 +29,7 @@ def average_precisions(validation: Validation) -> dict[str, float]:
         evaluation = COCOeval_faster(objects, objects.loadRes(found), "bbox", print_function=lambda *_: None)
         evaluation.run()
     # COCO gives -1 where there is no object of a size.
-    values = zip(SIZES, evaluation.stats[3:6])
+    values = zip(SIZES, evaluation.stats[3:6], strict=True)
     return {size: float(value) for size, value in values if value >= 0}
 
 
@@ -41,14 +41,14 @@ def as_coco(validation: Validation) -> tuple[dict[str, Any], list[dict[str, Any]
         "annotations": [
             {**_annotation(image, cls, box), "id": number, "iscrowd": 0}
             for number, (image, cls, box) in enumerate(
-                zip(validation.target_image, validation.target_cls, validation.target_boxes), 1
+                zip(validation.target_image, validation.target_cls, validation.target_boxes, strict=True), 1
             )
         ],
     }
     found = [
         {**_annotation(image, cls, box), "score": float(confidence)}
         for image, cls, box, confidence in zip(
-            validation.image, validation.cls, validation.boxes, validation.confidence
+            validation.image, validation.cls, validation.boxes, validation.confidence, strict=True
         )
     ]
     return truth, found

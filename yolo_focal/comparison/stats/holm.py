@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Hashable, Mapping, Sequence
-from typing import Callable, TypeVar
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import TypeVar
 
 from yolo_focal.comparison.stats.alpha_spending import check_looks
 from yolo_focal.comparison.stats.paired_t import Difference, check_finite, difference

@@ -52,5 +52,5 @@ def difference(first: Layers, other: Layers) -> Start | None:
     for key in first.keys() & other.keys():
         both = min(len(first[key]), len(other[key]))
         tensors += both * int(key.partition("-")[0])
-        taken = [sum_ + sum(layers[key][:both]) for sum_, layers in zip(taken, (first, other))]
+        taken = [sum_ + sum(layers[key][:both]) for sum_, layers in zip(taken, (first, other), strict=True)]
     return None if taken[0] == taken[1] else Start(tensors, *taken)

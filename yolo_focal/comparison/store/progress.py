@@ -99,7 +99,7 @@ def table(runs: Sequence[RunProgress]) -> list[str]:
     metric = short(runs[0].task.metric) if runs else ""
     rows = [("model", "run", "device", "epoch", metric, "left"), *(_row(run, runs) for run in runs)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def in_words(seconds: float) -> str:

@@ -94,7 +94,7 @@ def digest(dataset: Dataset) -> str:
     """
     whole = hashlib.sha256(repr((dataset.names, sorted(dataset.other_keys.items()))).encode())
     for name, split in dataset.splits.items():
-        for image, label in zip(split.images, split.labels):
+        for image, label in zip(split.images, split.labels, strict=True):
             file = Path(image)
             size = file.stat().st_size if file.is_file() else "-"
             whole.update(f"{name} {file.name} {size} {label.content}\n".encode())

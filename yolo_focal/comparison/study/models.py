@@ -51,7 +51,7 @@ def find(names: Sequence[str]) -> list[Model]:
         ConfigError: There is no such file, or it cannot be built.
     """
     models = []
-    for name, label in zip(names, _labels(names)):
+    for name, label in zip(names, _labels(names), strict=True):
         file = _file(str(name))
         try:
             yolo = YOLO(file)
@@ -73,7 +73,7 @@ def with_same_layers_frozen(models: Sequence[Model], freeze: int, pretrained: An
     """
     reference = YOLO(pretrained if isinstance(pretrained, str) else models[0].file).model
     of_each = [freezing.same_layers(freeze, reference, YOLO(model.file).model) for model in models]
-    return [model._replace(freeze=own) if own != freeze else model for model, own in zip(models, of_each)]
+    return [model._replace(freeze=own) if own != freeze else model for model, own in zip(models, of_each, strict=True)]
 
 
 def weights(pretrained: Any) -> Any:

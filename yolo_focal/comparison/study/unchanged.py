@@ -60,7 +60,7 @@ def _changes(known: dict[str, Any], now: dict[str, Any]) -> Iterator[tuple[str, 
     names = [",".join(model["name"] for model in conditions["models"]) for conditions in (known, now)]
     if names[0] != names[1]:
         yield "models", names[0], names[1]
-    for before, after in zip(known["models"], now["models"]):
+    for before, after in zip(known["models"], now["models"], strict=False):
         if before != after:
             yield f"models: {before['name']}", "the file and modules as they were", "others of that name"
     if known["data"] != now["data"]:

@@ -105,7 +105,7 @@ class Snapshots:
                 self.remove()
         if self._kept is not None:
             self._steps.restore(self._kept["steps"])
-            for parameter, gradient in zip(ultralytics.parameters(trainer), self._kept["gradients"]):
+            for parameter, gradient in zip(ultralytics.parameters(trainer), self._kept["gradients"], strict=True):
                 parameter.grad = gradient  # the trainer has just cleared them
             self._kept = None
         self._steps.begin_epoch(restarted=gone_back)

@@ -116,7 +116,9 @@ def found(metrics: Any) -> dict[str, Any]:
     of_task = next((getattr(metrics, name) for name in ("seg", "pose", "box") if hasattr(metrics, name)), None)
     classes = {}
     if of_task is not None:
-        classes = {metrics.names[int(index)]: float(ap) for index, ap in zip(of_task.ap_class_index, of_task.ap)}
+        classes = {
+            metrics.names[int(index)]: float(ap) for index, ap in zip(of_task.ap_class_index, of_task.ap, strict=True)
+        }
     return {
         "metrics": {name: float(value) for name, value in metrics.results_dict.items()},
         "classes": classes,

@@ -7,9 +7,9 @@ one. What a run does with them has three parts, each with a table of what it nee
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 import numpy as np
 from torch.nn.parallel import DistributedDataParallel

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ast
 import builtins
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import CodeType, FunctionType
-from typing import Any, Callable, NamedTuple
+from typing import Any, NamedTuple
 
 from yolo_focal.hook.syntax import is_dispatch
 

@@ -12,9 +12,9 @@ import shlex
 import sys
 import zipfile
 from _compat_pickle import IMPORT_MAPPING
+from collections.abc import Callable
 from importlib.machinery import PathFinder
 from pathlib import Path
-from typing import Callable
 
 from torch import nn
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import difflib
 import inspect
 import sys
-from collections.abc import Sequence
-from typing import Any, Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from torch import nn
 
@@ -140,7 +140,7 @@ class LikeStock(_Constructor):
         behind = len(positional) - self._given
         if [*stock][-1:] != ["ch"] or behind < 1 or any(p.kind is p.VAR_POSITIONAL for p in own):
             return positional, {}
-        added = dict(zip([*stock][-behind:], positional[self._given :]))
+        added = dict(zip([*stock][-behind:], positional[self._given :], strict=True))
         takes_all = any(p.kind is p.VAR_KEYWORD for p in own)
         kept = {name: value for name, value in added.items() if takes_all or name in [p.name for p in own]}
         for name in added.keys() - kept.keys():
