@@ -1,30 +1,28 @@
 """Measure time and memory of FocalModulation, of whole models, and the hook's start-up time, beside alternatives.
 
-python scripts/benchmark.py [part=module,memory,collection,model,net,hook] [device=cpu] [dtype=float32] [threads=2]
-    [seconds=4] [dims=256,512,576,640] [sizes=20,40,80] [batches=1,16] [models=yolov8n-focal.yaml]
-    [nets=tiny,base] [pixels=640] [layout=contiguous] [mode=eager] [save=benchmark.csv]
+python scripts/benchmark.py [part=module,collection,model,net,hook] [device=cpu] [dtype=float32] [seconds=4]
+    [dims=256,512,576,640] [sizes=20,40,80] [batches=1,16] [models=yolov8n-focal.yaml] [pixels=640] [layout=contiguous]
+    [mode=eager] [save=benchmark.csv]
 
-module      FocalModulation, timm's, Hugging Face transformers' and Ultralytics' SPPF, forward and in a training step;
-            and the fraction that ours reaches of the rate of the machine's matrix product
-memory      the peak of a training step of the same modules
-collection  time and peak memory of each module of yolo_focal.collection and of what it stands beside or replaces
+module      FocalModulation, timm's, Hugging Face transformers' and Ultralytics' SPPF, forward and in a training step,
+            the peak memory of a step, and the fraction that ours reaches of the rate of the machine's matrix product
+collection  the same of each module of yolo_focal.collection and of what it stands beside or replaces
 model       the model YAMLs of models= beside the stock ones of the same scale: one image, in PyTorch, and on a CPU also
             in onnxruntime
-net         FocalNet (large receptive fields, without a classifier's head) of this package, of timm and of transformers:
-            batches of 8 up to 224 pixels, single images above
+net         FocalNet tiny and base (large receptive fields, without a classifier's head) of this package, of timm and of
+            transformers: batches of 8 up to 224 pixels, single images above
 hook        starting Python with the package's entry point and without
 
 What is compared is timed in one process, one call of each per round; the ratio is computed in each round. A row has its
 median and quartiles; of several rows there is their geometric mean, with the smallest and the largest. device=0 is a
-GPU, timed between two of its events. Data types other than float32 run under autocast; layout=channels_last takes maps
-and weights in that memory format, and mode=compiled compiles the modules (torch.compile).
+GPU. Data types other than float32 run under autocast; layout=channels_last takes maps
+and weights in that memory format, and mode=compiled compiles the modules (torch.compile). OMP_NUM_THREADS=2 has
+PyTorch and onnxruntime compute with two threads.
 """
 
 from __future__ import annotations
 
-import csv
 import itertools
-import math
 import os
 import random
 import statistics
@@ -34,13 +32,16 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import asdict, astuple, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import onnxruntime
+import polars as pl
 import timm
 import torch
+from polars import selectors
 from timm.models.focalnet import FocalModulation as TimmFocalModulation
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -56,7 +57,7 @@ Calls = dict[str, Callable[[], object]]
 Modules = dict[str, nn.Module]  # ours, then those that it is compared with
 MIN_ROUNDS = 3
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
-NETS = {"tiny": (96, (2, 2, 6, 2)), "small": (96, (2, 2, 18, 2)), "base": (128, (2, 2, 18, 2))}  # channels, depths
+NETS = {"tiny": (96, (2, 2, 6, 2)), "base": (128, (2, 2, 18, 2))}  # channels, depths
 SIDE = 1024  # of the matrices whose product measures the machine
 
 
@@ -67,13 +68,11 @@ class Settings:
     part: list[str] = field(default_factory=lambda: [*PARTS])
     device: str = "cpu"
     dtype: str = "float32"
-    threads: int = 2
     seconds: float = 4.0
     dims: list[int] = field(default_factory=lambda: [256, 512, 576, 640])
     sizes: list[int] = field(default_factory=lambda: [20, 40, 80])
     batches: list[int] = field(default_factory=lambda: [1, 16])
     models: list[str] = field(default_factory=lambda: [f"yolov8{scale}-focal.yaml" for scale in "nsm"])
-    nets: list[str] = field(default_factory=lambda: ["tiny", "base"])
     pixels: list[int] = field(default_factory=lambda: [640])
     layout: str = "contiguous"
     mode: str = "eager"
@@ -95,38 +94,43 @@ class Settings:
         return nullcontext() if self.dtype == "float32" else torch.autocast(self.place.type, getattr(torch, self.dtype))
 
 
-@dataclass
-class Row:
+class Row(NamedTuple):
     """The ratio of ours to another, with both medians. Its fields are the columns of the CSV file."""
 
     what: str
     where: str
     unit: str
-    ours: float | None
+    ours: float
     other: str
-    others: float | None
+    others: float
     ratio: float
     low: float
     high: float
     rounds: int
 
 
-def main(arguments: list[str]) -> list[Row]:
+def main(arguments: list[str]) -> pl.DataFrame:
     """Run the requested parts, write all rows to a CSV file, each when it is measured, and print them."""
     settings = parse(arguments)
-    torch.set_num_threads(settings.threads)
     rows: list[Row] = []
-    with Path(settings.save).open("w", newline="") as file, tqdm(unit=" rows") as progress:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([f.name for f in fields(Row)])
-        for row in itertools.chain((row for part in settings.part for row in PARTS[part](settings)), means(rows)):
-            rows.append(row)
-            writer.writerow([f"{v:.5g}" if isinstance(v, float) else v for v in astuple(row)])
-            file.flush()
-            progress.update()
-    print(table(rows))
-    print(f"{len(rows)} rows in {settings.save}")
-    return rows
+    for row in tqdm((row for part in settings.part for row in PARTS[part](settings)), unit=" rows"):
+        rows.append(row)
+        table = with_means(pl.DataFrame(rows, orient="row"))
+        table.write_csv(settings.save)
+    whole = {"tbl_rows": -1, "tbl_cols": -1, "tbl_width_chars": 999, "fmt_str_lengths": 99}
+    with pl.Config(tbl_formatting="MARKDOWN", tbl_hide_column_data_types=True, **whole):
+        print(table)
+    return table
+
+
+def with_means(table: pl.DataFrame) -> pl.DataFrame:
+    """Add the geometric mean of the ratios, where there are several of the same things."""
+    ratio = pl.col("ratio")
+    means = table.group_by("what", "other", maintain_order=True).agg(
+        ratio=ratio.log().mean().exp(), low=ratio.min(), high=ratio.max(), rounds=pl.len()
+    )
+    several = means.filter(pl.col("rounds") > 1).with_columns(where=pl.lit("geometric mean"))
+    return pl.concat([table, several], how="diagonal_relaxed").with_columns(selectors.float().round_sig_figs(5))
 
 
 def parse(arguments: list[str]) -> Settings:
@@ -140,27 +144,16 @@ def parse(arguments: list[str]) -> Settings:
         key, equals, text = argument.partition("=")
         if not equals or key not in values:
             raise SystemExit(f"{argument}: write key=value, with a key of {', '.join(values)}")
-        default = values[key]
-        kind = type(default[0]) if isinstance(default, list) else type(default)
-        try:
-            values[key] = [kind(v) for v in text.split(",")] if isinstance(default, list) else kind(text)
-        except ValueError:
-            example = ",".join(map(str, default)) if isinstance(default, list) else default
-            raise SystemExit(f"{argument}: write numbers, such as {key}={example}") from None
-    gpus = [*map(str, range(torch.cuda.device_count()))]
-    choices: dict[str, list[str]] = {
-        "part": [*PARTS],
-        "nets": [*NETS],
-        "dtype": ["float32", "bfloat16", "float16"],
-        "layout": [*LAYOUTS],
-        "mode": ["eager", "compiled"],
-        "device": ["cpu", *gpus],
-    }
-    for key, known in choices.items():
         several = isinstance(values[key], list)
-        for value in values[key] if several else [values[key]]:
-            if value not in known:
-                raise SystemExit(f"{key}={value}: write {'some' if several else 'one'} of {','.join(known)}")
+        default = values[key][0] if several else values[key]
+        given = text.split(",") if several else [text]
+        for value in given:
+            if key in CHOICES and value not in CHOICES[key]:
+                raise SystemExit(f"{key}={value}: write {'some' if several else 'one'} of {','.join(CHOICES[key])}")
+        try:
+            values[key] = [type(default)(value) for value in given] if several else type(default)(text)
+        except ValueError:
+            raise SystemExit(f"{argument}: write numbers, such as {key}={default}") from None
     return Settings(**values)
 
 
@@ -178,18 +171,12 @@ def in_turns(settings: Settings, calls: Calls) -> dict[str, list[float]]:
 
 
 def timed(settings: Settings, call: Callable[[], object]) -> float:
-    """Return the milliseconds that a call takes, on a GPU between two of the device's events."""
-    if settings.device == "cpu":
-        before = time.perf_counter()
-        call()
-        return 1e3 * (time.perf_counter() - before)
-    with torch.cuda.device(settings.place):
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        start.record()
-        call()
-        end.record()
-        torch.cuda.synchronize()
-        return float(start.elapsed_time(end))
+    """Return the milliseconds that a call takes, on a GPU until its work there is done."""
+    before = time.perf_counter()
+    call()
+    if settings.device != "cpu":
+        torch.cuda.synchronize(settings.place)
+    return 1e3 * (time.perf_counter() - before)
 
 
 def ratios(what: str, where: str, times: dict[str, list[float]], unit: str = "ms") -> Iterator[Row]:
@@ -201,41 +188,16 @@ def ratios(what: str, where: str, times: dict[str, list[float]], unit: str = "ms
         yield Row(what, where, unit, medians[0], name, medians[1], ratio, low, high, len(ours))
 
 
-def means(rows: list[Row]) -> Iterator[Row]:
-    """Yield the geometric mean of the ratios, where there are several of the same things."""
-    groups: dict[tuple[str, str], list[float]] = {}
-    for row in rows:
-        groups.setdefault((row.what, row.other), []).append(row.ratio)
-    for (what, other), group in groups.items():
-        mean = math.exp(statistics.mean(map(math.log, group)))
-        if len(group) > 1:
-            yield Row(what, "geometric mean", "", None, other, None, mean, min(group), max(group), len(group))
+class Adapted(nn.Module):
+    """A module of transformers, whose input and output are made those of the others."""
 
-
-def table(rows: list[Row]) -> str:
-    """Return a Markdown table: a line for each measurement."""
-    lines: dict[tuple[str, str], list[Row]] = {}
-    for row in rows:
-        lines.setdefault((row.what, row.where), []).append(row)
-    text = ["| what | where | ours | ratio to |", "| --- | --- | ---: | --- |"]
-    for (what, where), group in lines.items():
-        listed = ", ".join(f"{r.other} {r.ratio:.2f} ({r.low:.2f} to {r.high:.2f})" for r in group)
-        ours = "" if group[0].ours is None else f"{group[0].ours:.4g} {group[0].unit}"
-        text.append(f"| {what} | {where} | {ours} | {listed} |")
-    return "\n".join(text)
-
-
-class HuggingFace(nn.Module):
-    """The module of transformers between two permutations, because it takes channels last."""
-
-    def __init__(self, dim: int) -> None:
+    def __init__(self, module: nn.Module, before: Callable[[Tensor], Tensor], after: Callable[[Any], Tensor]) -> None:
         super().__init__()
-        self.module = FocalNetModulation(FocalNetConfig(focal_levels=[2], focal_windows=[7]), 0, dim)
+        self.module, self.before, self.after = module, before, after
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the modulated feature map, `(B, C, H, W)` like the input."""
-        result: Tensor = self.module(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-        return result
+        """Return the module's map."""
+        return self.after(self.module(self.before(x)))
 
 
 def placed(settings: Settings, modules: Modules) -> Modules:
@@ -250,7 +212,9 @@ def placed(settings: Settings, modules: Modules) -> Modules:
 
 def contenders(settings: Settings, dim: int) -> Modules:
     """Return FocalModulation and what it is compared with."""
-    others = {"timm": TimmFocalModulation(dim, 7, 2), "transformers": HuggingFace(dim), "SPPF": SPPF(dim, dim, 5)}
+    theirs = FocalNetModulation(FocalNetConfig(focal_levels=[2], focal_windows=[7]), 0, dim)  # takes channels last
+    transformers = Adapted(theirs, lambda x: x.permute(0, 2, 3, 1), lambda y: y.permute(0, 3, 1, 2))
+    others = {"timm": TimmFocalModulation(dim, 7, 2), "transformers": transformers, "SPPF": SPPF(dim, dim, 5)}
     return placed(settings, {"ours": FocalModulation(dim), **others})
 
 
@@ -274,24 +238,20 @@ def step(settings: Settings, x: Tensor, module: nn.Module) -> None:
 
 
 def module(settings: Settings) -> Iterator[Row]:
-    """Time forward passes and steps of FocalModulation."""
+    """Time forward passes and steps of FocalModulation, and measure the steps' memory."""
     a, b = torch.randn(2, SIDE, SIDE, device=settings.place)
     probe = {"product": partial(torch.mm, a, b)}
     for where, dim, x in settings.shapes():
+        modules = contenders(settings, dim)
         for kind, times_work in (("forward", 1), ("step", 3)):
-            times = in_turns(settings, {**passes(settings, kind, contenders(settings, dim), x), **probe})
+            times = in_turns(settings, {**passes(settings, kind, modules, x), **probe})
             product = times.pop("product")
             yield from ratios(kind, where, times)
             # Floating-point operations of the 1x1 and the two depthwise convolutions, per millisecond.
             work = times_work * 2 * x.numel() * (4 * dim + 3 + 7 * 7 + 9 * 9) / 1e6
-            rates = [work / t for t in times["ours"]], [2 * SIDE**3 / 1e6 / t for t in product]
-            yield from ratios(f"{kind}, work", where, dict(zip(("ours", "product"), rates, strict=True)), "GFLOP/s")
-
-
-def memory(settings: Settings) -> Iterator[Row]:
-    """Measure the peak memory of steps of FocalModulation."""
-    for where, dim, x in settings.shapes():
-        yield from peaks(settings, "memory", where, contenders(settings, dim), x)
+            rates = {"ours": [work / t for t in times["ours"]], "product": [2 * SIDE**3 / 1e6 / t for t in product]}
+            yield from ratios(f"{kind}, work", where, rates, "GFLOP/s")
+        yield from peaks(settings, "memory", where, modules, x)
 
 
 def peaks(settings: Settings, what: str, where: str, modules: Modules, x: Tensor) -> Iterator[Row]:
@@ -348,14 +308,14 @@ def model(settings: Settings) -> Iterator[Row]:
         calls = passes(settings, "forward", placed(settings, fused), image)
         yield from ratios("model, PyTorch", where, in_turns(settings, calls))
         if settings.device == "cpu":
-            calls = {key: session(file, size, settings.threads, image) for key, file in files.items()}
+            calls = {key: session(file, size, image) for key, file in files.items()}
             yield from ratios("model, onnxruntime", where, in_turns(settings, calls))
 
 
-def session(config: str, size: int, threads: int, image: Tensor) -> Callable[[], object]:
+def session(config: str, size: int, image: Tensor) -> Callable[[], object]:
     """Export a model to ONNX and return a call that runs it on an image."""
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = torch.get_num_threads()
     with tempfile.TemporaryDirectory() as folder:
         YOLO(config).save(f"{folder}/model.pt")
         exported = YOLO(f"{folder}/model.pt").export(format="onnx", imgsz=size, verbose=False)
@@ -363,25 +323,9 @@ def session(config: str, size: int, threads: int, image: Tensor) -> Callable[[],
     return partial(run, None, {"images": image.numpy()})
 
 
-class HuggingFaceNet(nn.Module):
-    """The FocalNet of transformers, which returns its last map and more in a structure."""
-
-    def __init__(self, channels: int, depths: tuple[int, ...]) -> None:
-        super().__init__()
-        shape = {"hidden_sizes": [channels * 2**stage for stage in range(4)], "depths": [*depths]}
-        focal = {"focal_levels": [3] * 4, "focal_windows": [3] * 4, "drop_path_rate": 0.0}
-        self.model = FocalNetModel(FocalNetConfig(embed_dim=channels, **shape, **focal), add_pooling_layer=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the last map, `(B, H * W, C)`."""
-        last: Tensor = self.model(x).last_hidden_state
-        return last
-
-
 def net(settings: Settings) -> Iterator[Row]:
     """Time forward passes and steps of FocalNet up to its last norm."""
-    for name, size in itertools.product(settings.nets, settings.pixels):
-        channels, depths = NETS[name]
+    for (name, (channels, depths)), size in itertools.product(NETS.items(), settings.pixels):
         widths = [3, *(channels * 2**stage for stage in range(4))]
         layers = [
             layer
@@ -390,7 +334,10 @@ def net(settings: Settings) -> Iterator[Row]:
         ]
         theirs = timm.create_model(f"focalnet_{name}_lrf", num_classes=0, global_pool="", drop_path_rate=0.0)
         ours = nn.Sequential(*layers, FocalNorm(widths[-1]))
-        nets = placed(settings, {"ours": ours, "timm": theirs, "transformers": HuggingFaceNet(channels, depths)})
+        shape = {"embed_dim": channels, "hidden_sizes": widths[1:], "depths": [*depths], "drop_path_rate": 0.0}
+        config = FocalNetConfig(focal_levels=[3] * 4, focal_windows=[3] * 4, **shape)
+        adapted = Adapted(FocalNetModel(config, add_pooling_layer=False), lambda x: x, lambda y: y.last_hidden_state)
+        nets = placed(settings, {"ours": ours, "timm": theirs, "transformers": adapted})
         batch = 8 if size <= 224 else 1
         images = torch.rand(batch, 3, size, size, device=settings.place)
         for kind in ("forward", "step"):
@@ -415,11 +362,18 @@ def hook(settings: Settings) -> Iterator[Row]:
 
 PARTS: dict[str, Callable[[Settings], Iterator[Row]]] = {
     "module": module,
-    "memory": memory,
     "collection": of_collection,
     "model": model,
     "net": net,
     "hook": hook,
+}
+
+CHOICES = {
+    "part": [*PARTS],
+    "dtype": ["float32", "bfloat16", "float16"],
+    "layout": [*LAYOUTS],
+    "mode": ["eager", "compiled"],
+    "device": ["cpu", *map(str, range(torch.cuda.device_count()))],
 }
 
 if __name__ == "__main__":

@@ -22,9 +22,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-import shlex
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -40,7 +38,6 @@ from ultralytics import YOLO, __version__
 from ultralytics.data.utils import check_det_dataset
 from ultralytics.engine.exporter import FP16_FORMATS, FP32_UNSUPPORTED_FORMATS, INT8_FORMATS, export_formats
 from ultralytics.nn.autobackend import AutoBackend
-from ultralytics.utils import TQDM
 
 from yolo_focal.images import find, letterboxed
 
@@ -60,9 +57,8 @@ def main(
 ) -> None:
     """Print the table, each row as soon as it is measured."""
     table = export_formats()
-    all_formats = dict(
-        zip(table["Argument"], zip(table["Format"], table["Arguments"], table["CPU"], strict=True), strict=False)
-    )
+    columns = (table[key] for key in ("Argument", "Format", "Arguments", "CPU"))
+    all_formats = {name: rest for name, *rest in zip(*columns, strict=True)}
     cpu_formats = [name for name, (_, _, cpu) in all_formats.items() if cpu and name != "-"]
     names = formats.split(",") if formats else cpu_formats
     for name in names:
@@ -75,19 +71,14 @@ def main(
     data = str(Path(data).resolve()) if Path(data).exists() else data
     common = {"data": data, "imgsz": int(imgsz), "rounds": int(rounds)}
     common.update(model=str(Path(model).resolve()), twin=str(Path(twin).resolve()))
-    rows = [
-        (name, variant, options)
-        for name in names
-        for variant, options in variants_of(name, all_formats[name][1], data)
-        if not variants or variant in variants.split(",")
-    ]
-    command_line = " ".join(shlex.quote(argument) for argument in sys.argv[1:])
-    print(f"```console\npython scripts/export_matrix.py {command_line}\n```\n")
     print(f"Python {platform.python_version()}, torch {torch.__version__}, Ultralytics {__version__}{installed()}\n")
     print("\n".join((row(HEAD), row(["---"] * len(HEAD)))), flush=True)
-    for name, variant, options in TQDM(rows, desc="Exports", file=sys.stderr):
-        outcome = try_both({**common, "format": name, "options": options})
-        print(row((all_formats[name][0], variant, *cells(outcome))), flush=True)
+    for name in names:
+        label, arguments, _ = all_formats[name]
+        for variant, options in variants_of(name, arguments, data):
+            if not variants or variant in variants.split(","):
+                outcome = try_both({**common, "file_format": name, "options": options})
+                print(row((label, variant, *cells(outcome))), flush=True)
 
 
 def installed() -> str:
@@ -121,41 +112,32 @@ def try_both(task: dict[str, Any]) -> dict[str, Any]:
     outcome = run_in_process(task)
     if "lost" not in outcome:
         return outcome
-    stock_outcome = run_in_process({**task, "model": task["twin"]})
-    stock_error = stock_outcome.get("lost") or stock_outcome.get("error")
-    return {"error": outcome["lost"], **({"stock error": stock_error} if stock_error else {})}
+    stock = run_in_process({**task, "model": task["twin"]})
+    errors = {"error": outcome["lost"], "stock error": stock.get("lost") or stock.get("error")}
+    return {key: error for key, error in errors.items() if error}
 
 
 def run_in_process(task: dict[str, Any]) -> dict[str, Any]:
     """Run `measure` in a separate process and return its outcome, or `{"lost": reason}` if the process dies."""
     with tempfile.TemporaryDirectory() as folder:
+        script = Path(__file__).resolve()
+        command = [sys.executable, str(script), f"task={json.dumps(task)}"]
+        env = {**os.environ, "YOLO_AUTOINSTALL": "false"}
+        silent = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
         try:
-            process = subprocess.run(
-                [sys.executable, str(Path(__file__).resolve()), f"task={json.dumps(task)}"],
-                cwd=folder,
-                env={**os.environ, "YOLO_AUTOINSTALL": "false"},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                errors="replace",
-                timeout=60 * MINUTES,
-                check=False,
-            )
+            process = subprocess.run(command, cwd=folder, env=env, timeout=60 * MINUTES, **silent)
         except subprocess.TimeoutExpired:
             return {"lost": f"not done after {MINUTES} minutes"}
-    reports = [line.partition(" ")[2] for line in process.stdout.splitlines() if line.startswith("REPORT ")]
-    return json.loads(reports[-1]) if reports else {"lost": f"the process ended with {process.returncode}"}
+        outcome = Path(folder, "outcome.json")
+        return (
+            json.loads(outcome.read_text())
+            if outcome.exists()
+            else {"lost": f"the process ended with {process.returncode}"}
+        )
 
 
 def measure(
-    model: str,
-    twin: str,
-    data: str,
-    imgsz: int,
-    rounds: int,
-    format: str,  # noqa: A002
-    options: dict[str, Any],
+    model: str, twin: str, data: str, imgsz: int, rounds: int, file_format: str, options: dict[str, Any]
 ) -> dict[str, Any]:
     """Export both models in one format and variant, run the files, and compare them with PyTorch and each other."""
     files = find(check_det_dataset(data)["val"])
@@ -172,7 +154,7 @@ def measure(
         try:
             copy = shutil.copy(checkpoint, f"{prefix.strip() or 'focal'}.pt")
             failure = "not exported"
-            exported = YOLO(copy).export(format=format, imgsz=imgsz, **options)
+            exported = YOLO(copy).export(format=file_format, imgsz=imgsz, **options)
             failure = "exported, but does not run here"
             # rect=False, because a file with a static input size needs square images.
             common = {"data": data, "imgsz": imgsz, "batch": batch, "rect": False, "plots": False, "verbose": False}
@@ -207,16 +189,13 @@ def size(path: Path) -> int:
 
 def ratios(backends: list[Any], images: list[torch.Tensor], rounds: int) -> list[float]:
     """Time the focal and the stock model alternately and return the quartiles of their ratio."""
-    time_ratios = []
-    for iteration, image in enumerate(islice(cycle(images), rounds + 3)):
-        seconds = []
-        for backend in backends if iteration % 2 else backends[::-1]:
+    seconds = np.zeros((rounds + 3, 2))
+    for iteration, image in enumerate(islice(cycle(images), len(seconds))):
+        for index in (0, 1) if iteration % 2 else (1, 0):
             start = time.perf_counter()
-            backend(image)
-            seconds.append(time.perf_counter() - start)
-        focal, stock = seconds if iteration % 2 else seconds[::-1]
-        time_ratios.append(focal / stock)
-    return statistics.quantiles(time_ratios[3:])  # without three warm-up iterations
+            backends[index](image)
+            seconds[iteration, index] = time.perf_counter() - start
+    return np.quantile(seconds[3:, 0] / seconds[3:, 1], (0.25, 0.5, 0.75)).tolist()  # without three warm-up iterations
 
 
 def cells(outcome: dict[str, Any]) -> list[str]:
@@ -245,6 +224,6 @@ def row(values: Any) -> str:
 if __name__ == "__main__":
     arguments = dict(argument.split("=", 1) for argument in sys.argv[1:])
     if "task" in arguments:
-        print(f"REPORT {json.dumps(measure(**json.loads(arguments['task'])))}")
+        Path("outcome.json").write_text(json.dumps(measure(**json.loads(arguments["task"]))))
     else:
         main(**arguments)

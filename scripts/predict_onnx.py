@@ -3,9 +3,9 @@
     python scripts/predict_onnx.py model=best.onnx source=image.jpg [engine=ort|opencv] [conf=0.25] [iou=0.7]
         [imgsz=640] [save=image-predicted.jpg]
 
-Needs opencv-python and numpy, and onnxruntime for `engine=ort`. Prints a line per box: class, confidence, and left,
-top, right and bottom in pixels of the image. `imgsz` is for models exported with `dynamic=True`; others have a fixed
-size.
+Needs opencv-python and numpy, with onnxruntime for `engine=ort` and onnx for `engine=opencv`. Prints a line per box:
+class, confidence, and left, top, right and bottom in pixels of the image. `imgsz` is for models exported with
+`dynamic=True`; others have a fixed size.
 """
 
 from __future__ import annotations
@@ -60,9 +60,8 @@ def parse(argv: list[str]) -> dict[str, Any]:
     for item in argv:
         key, equals, value = item.partition("=")
         if not equals or key not in keys:
-            raise SystemExit(
-                f"{item}: unknown argument; write key=value, key one of {', '.join(sorted(keys))}: {USAGE}"
-            )
+            known = ", ".join(sorted(keys))
+            raise SystemExit(f"{item}: unknown argument; write key=value, key one of {known}: {USAGE}")
         try:
             args[key] = type(DEFAULTS[key])(value) if key in DEFAULTS else value
         except ValueError:
@@ -94,51 +93,20 @@ def load_ort(path: str, imgsz: int) -> Model:
 
 
 def load_opencv(path: str, imgsz: int) -> Model:
-    """Load a model with OpenCV's DNN module; its metadata is read from the file without onnxruntime."""
+    """Load a model with OpenCV's DNN module, and its metadata with onnx."""
+    try:
+        import onnx
+    except ImportError:
+        raise SystemExit("engine=opencv needs onnx: pip install onnx, or write engine=ort") from None
     network = cv2.dnn.readNetFromONNX(path)
-    metadata = read_metadata(Path(path).read_bytes())
+    model = onnx.load(path)
+    shape = [side.dim_value or side.dim_param for side in model.graph.input[0].type.tensor_type.shape.dim]
 
     def run(blob: np.ndarray) -> np.ndarray:
         network.setInput(blob)
         return network.forward()
 
-    fixed = ast.literal_eval(metadata.get("args", "{}")).get("dynamic") is not True
-    size = ast.literal_eval(metadata["imgsz"]) if fixed and "imgsz" in metadata else ("height", "width")
-    return describe(run, metadata, [1, 3, *size], imgsz)
-
-
-def read_metadata(data: bytes) -> dict[str, str]:
-    """Read an ONNX file's `metadata_props` (field 14 of ModelProto, pairs of strings in fields 1 and 2)."""
-    pairs = [dict(fields(value)) for number, value in fields(data) if number == 14]
-    return {pair[1].decode(): pair[2].decode() for pair in pairs}
-
-
-def fields(data: bytes) -> list[tuple[int, bytes]]:
-    """Return the length-delimited fields of a protobuf message: number and content."""
-    result, position = [], 0
-
-    def varint() -> int:
-        nonlocal position
-        value = shift = 0
-        while True:
-            byte = data[position]
-            position += 1
-            value |= (byte & 127) << shift
-            shift += 7
-            if byte < 128:
-                return value
-
-    while position < len(data):
-        number, wire_type = divmod(varint(), 8)
-        if wire_type == 2:
-            size = varint()
-            result.append((number, data[position : position + size]))
-            position += size
-        elif wire_type == 0:
-            varint()
-        else:
-            position += {1: 8, 5: 4}[wire_type]
-    return result
+    return describe(run, {entry.key: entry.value for entry in model.metadata_props}, shape, imgsz)
 
 
 def describe(run: Callable[[np.ndarray], np.ndarray], metadata: dict[str, str], shape: list[Any], imgsz: int) -> Model:
@@ -205,12 +173,9 @@ def annotate(image: np.ndarray, boxes: list[list[float]], names: dict[int, str])
         color = tuple(map(int, cv2.cvtColor(np.uint8([[[hue, 220, 230]]]), cv2.COLOR_HSV2BGR)[0, 0]))
         left, top, right, bottom = (round(v) for v in corners)
         cv2.rectangle(image, (left, top), (right, bottom), color, line)
-        text = f"{names[int(cls)]} {score:.2f}"
-        size = max(min(image.shape[:2]) / 900, 0.35)
-        (width, height), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, 1)
-        base = max(top, height + below)
-        cv2.rectangle(image, (left, base - height - below), (left + width, base), color, -1)
-        cv2.putText(image, text, (left, base - below // 2), cv2.FONT_HERSHEY_SIMPLEX, size, (0, 0, 0), 1, cv2.LINE_AA)
+        text, size = f"{names[int(cls)]} {score:.2f}", max(min(image.shape[:2]) / 900, 0.35)
+        place = left, max(top - 2 * line, 12)
+        cv2.putText(image, text, place, cv2.FONT_HERSHEY_SIMPLEX, size, color, line, cv2.LINE_AA)
     return image
 
 

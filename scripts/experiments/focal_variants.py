@@ -1,6 +1,6 @@
 """The variants of C2Focal, controls of its size, and the ways to start FocalModulation; writes their model YAMLs.
 
-python scripts/experiments/focal_variants.py [dir=variants] [weights=yolov8n.pt] [images=photos] [data=a.yaml,b.yaml]
+python scripts/experiments/focal_variants.py [weights=yolov8n.pt] [images=photos] [data=a.yaml,b.yaml]
 
 Prints a Markdown table of their sizes at the scale n and 640 pixels, then the commands that compare them and measure
 their time. YOLO_FOCAL_MODULES= this file registers the modules. All but the starts begin as what they stand for, with a
@@ -12,9 +12,9 @@ from __future__ import annotations
 import os
 import sys
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 from ultralytics import YOLO
 from ultralytics.nn.modules import SPPF, C2f
@@ -31,22 +31,21 @@ from yolo_focal.twin.graft import pass_through
 class _Control(C2Focal):
     """C2Focal with another token mixer in the place of FocalModulation."""
 
+    mixer: Callable[[int], nn.Module]
+
     def __init__(self, dim: int) -> None:
         super().__init__(dim)
         for block in self.blocks:
             hidden = block.norm.weight.shape[0]
-            mixer, norm = self.mixer(hidden), nn.BatchNorm2d(hidden)
-            block.focal = nn.Sequential(OrderedDict(modulation=mixer, bn=norm))  # type: ignore[arg-type]
-
-    def mixer(self, dim: int) -> nn.Module:
-        """Return the module that is in the place of FocalModulation."""
-        raise NotImplementedError
+            parts = OrderedDict(modulation=self.mixer(hidden), bn=nn.BatchNorm2d(hidden))
+            block.focal = nn.Sequential(parts)  # type: ignore[arg-type]
 
 
 class C2Depthwise(_Control):
     """A depthwise 7x7 convolution, FocalModulation's first kernel, between two 1x1 convolutions."""
 
-    def mixer(self, dim: int) -> nn.Module:
+    @staticmethod
+    def mixer(dim: int) -> nn.Module:
         """Return the convolutions."""
         depthwise = nn.Conv2d(2 * dim, 2 * dim, 7, padding=3, groups=2 * dim, bias=False)
         return nn.Sequential(nn.Conv2d(dim, 2 * dim, 1), depthwise, nn.GELU(), nn.Conv2d(2 * dim, dim, 1))
@@ -55,7 +54,8 @@ class C2Depthwise(_Control):
 class C2Attention(_Control):
     """C2PSA's attention, with wider queries and keys than there to have FocalModulation's size."""
 
-    def mixer(self, dim: int) -> nn.Module:
+    @staticmethod
+    def mixer(dim: int) -> nn.Module:
         """Return the attention."""
         return Attention(dim, num_heads=max(dim // 64, 1), attn_ratio=1.5)
 
@@ -85,8 +85,7 @@ class SPPFFocal(SPPF):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the layer's output, of the input's shape."""
-        out: torch.Tensor = super().forward(x)
-        return out + self.bn(self.focal(x))
+        return super().forward(x) + self.bn(self.focal(x))
 
 
 class IdentityFocal(FocalModulation):
@@ -124,29 +123,18 @@ STARTS = {
     "zero": ("", "ZeroFocal", ""),
     "postln": ("", "FocalModulation", "{use_postln: true}"),
 }
-# Which start, and which variant: 3 seeds; the mean over the data sets decides. Then the best two with fresh seeds.
-COMPARISONS = """
-{compare} models={weights},warm.pt,yolov8n-focal.yaml,{starts} seeds=3 imgsz=256 name=starts-{name}
-{compare} models=yolov8n.yaml,yolov8n-c2focal.yaml,{variants} seeds=3 imgsz=160 name=choose-{name}
-{compare} models=yolov8n.yaml,BEST,SECOND seed=3 seeds=8 imgsz=160 name=confirm-{name}
-{compare} models={weights},warm.pt seed=3 seeds=5 imgsz=160 name=warm-{name}"""
 
 
-def main(
-    dir: str = "variants",  # noqa: A002
-    weights: str = "yolov8n.pt",
-    images: str = "photos",
-    data: str = "my.yaml",
-) -> None:
+def main(weights: str = "yolov8n.pt", images: str = "photos", data: str = "my.yaml") -> None:
     """Write the files; print the table and the commands."""
     stock = config.read(configs.model("yolov8.yaml"))
-    Path(dir).mkdir(parents=True, exist_ok=True)
+    Path("variants").mkdir(exist_ok=True)
     models = {}
     for name, (after, module, arguments) in {**VARIANTS, **STARTS}.items():
         twin = config.twin(stock, "yolov8.yaml", after=after, module=module)
         text = twin.text.replace(f"{module}, []", f"{module}, [{arguments}]")
-        Path(dir, f"yolov8-{name}.yaml").write_text(text, encoding="utf-8")
-        models[name] = f"{dir}/yolov8n-{name}.yaml"
+        Path(f"variants/yolov8-{name}.yaml").write_text(text, encoding="utf-8")
+        models[name] = f"variants/yolov8n-{name}.yaml"
     packaged = [f"{family}n{suffix}.yaml" for family in ("yolo11", "yolo26") for suffix in ("", "-c2focal")]
     print("| model | parameters | GFLOPs |\n| --- | --- | --- |")
     for file in ("yolov8n.yaml", "yolov8n-focal.yaml", "yolov8n-c2focal.yaml", *packaged, *models.values()):
@@ -157,10 +145,13 @@ def main(
     print(f"\nexport YOLO_FOCAL_MODULES={Path(__file__).resolve()}")
     print(f"python scripts/benchmark.py part=model models=yolov8n-focal.yaml,yolov8n-c2focal.yaml,{variants}")
     print(f"yolo-focal derive model={weights} images={images} save=warm.pt")
+    # Which start, and which variant: 3 seeds; the mean over the data sets decides. Then the best two with fresh seeds.
     for file in data.split(","):
-        compare = f"yolo-focal compare data={file} pretrained={weights} epochs=12"
-        given = {"compare": compare, "weights": weights, "name": Path(file).stem}
-        print(COMPARISONS.format(**given, variants=variants, starts=starts))
+        name, compare = Path(file).stem, f"yolo-focal compare data={file} pretrained={weights} epochs=12"
+        print(f"\n{compare} models={weights},warm.pt,yolov8n-focal.yaml,{starts} seeds=3 imgsz=256 name=starts-{name}")
+        print(f"{compare} models=yolov8n.yaml,yolov8n-c2focal.yaml,{variants} seeds=3 imgsz=160 name=choose-{name}")
+        print(f"{compare} models=yolov8n.yaml,BEST,SECOND seed=3 seeds=8 imgsz=160 name=confirm-{name}")
+        print(f"{compare} models={weights},warm.pt seed=3 seeds=5 imgsz=160 name=warm-{name}")
 
 
 if __name__ == "__main__":

@@ -10,36 +10,34 @@ All of them are in gpu.md there, a Markdown table. device=cpu tries the same at 
 
 from __future__ import annotations
 
-import csv
 import json
 import platform
 import subprocess
 import sys
-import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import product
 from pathlib import Path
 
+import polars as pl
 import torch
 import ultralytics
 
 REPO = Path(__file__).resolve().parents[2]
-MODELS = "yolov8n.yaml,yolov8n-focal.yaml,yolov8n-c2focal.yaml,yolov8n-focalnet.yaml"
 KINDS = [*product(("float16", "bfloat16", "float32"), ("contiguous", "channels_last"), ("eager",))]
 KINDS += [(dtype, "channels_last", "compiled") for dtype in ("float16", "float32")]
 # What device=cpu tries.
 SMALL = {
-    "pytest": ("-m", "not gpu and not slow", "-k", "norm"),
+    "tests": ("-m", "not gpu and not slow", "-k", "norm"),
     "benchmark": ("seconds=0", "dims=8", "sizes=6", "batches=2", "models=yolov8n-focal.yaml", "pixels=32"),
     "compare": ("seeds=2", "epochs=1", "imgsz=64", "batch=8", "plots=False", "workers=0", "warmup_epochs=0"),
 }
 FULL = {
-    "pytest": ("-m", "gpu"),
+    "tests": ("-m", "gpu"),
     "benchmark": ("seconds=1", "models=" + ",".join(f"yolov8{scale}-focal.yaml" for scale in "nsmlx")),
     "compare": ("seeds=5", "epochs=100", "imgsz=640"),
 }
-Lines = Iterator[str]
+MODELS = ("yolov8n.yaml", "yolov8n-focal.yaml", "yolov8n-c2focal.yaml", "yolov8n-focalnet.yaml")
 
 
 def main(device: str = "0", data: str = "", out: str = "gpu-results") -> int:
@@ -50,91 +48,69 @@ def main(device: str = "0", data: str = "", out: str = "gpu-results") -> int:
         data = str(Path(data).resolve())
     folder = Path(out).resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    chosen = SMALL if device == "cpu" else FULL
-    steps: dict[str, Callable[[], Lines]] = {"tests": partial(run_tests, folder, chosen["pytest"])}
-    for kind in KINDS[:1] if device == "cpu" else KINDS:
-        steps["-".join(kind)] = partial(run_benchmark, folder, device, kind, chosen["benchmark"])
+    chosen, kinds, models = (SMALL, KINDS[:1], MODELS[:2]) if device == "cpu" else (FULL, KINDS, MODELS)
+    steps: dict[str, Callable[[], Iterator[str]]] = {"tests": partial(run_tests, folder, chosen["tests"])}
+    for kind in kinds:
+        steps["-".join(kind)] = partial(run_benchmark, folder, kind, (f"device={device}", *chosen["benchmark"]))
     if data:
-        steps["compare"] = partial(run_comparison, folder, device, data, chosen["compare"])
-    written, failed = [], False
+        given = (f"data={data}", f"models={','.join(models)}", f"device={device}", *chosen["compare"])
+        steps["compare"] = partial(run_comparison, folder, given)
+    machine = platform.machine() if device == "cpu" else torch.cuda.get_device_name(int(device))
+    versions = f"torch {torch.__version__}, Ultralytics {ultralytics.__version__}, Python {platform.python_version()}"
+    table, failed = [line("what", "how", "result"), "| --- | --- | --- |", line("machine", machine, versions)], False
     for name, step in steps.items():
         file = folder / f"{name}.txt"
         print(f"{name}: {'already there' if file.exists() else 'running'}", flush=True)
         try:
             lines = file.read_text("utf-8").splitlines() if file.exists() else [*step()]
             file.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        except Failed as error:
-            lines, failed = [line(name, "", f"failed: {error}")], True
-        written += lines
-        table = [line("what", "how", "result"), "| --- | --- | --- |", environment(device), *written]
+        except subprocess.CalledProcessError as error:
+            lines, failed = [line(name, "", f"failed: exit status {error.returncode}, see {name}.log")], True
+        table += lines
         (folder / "gpu.md").write_text("\n".join(table) + "\n", encoding="utf-8")
-    print((folder / "gpu.md").read_text("utf-8"))
+    print("\n".join(table))
     return int(failed)
 
 
-class Failed(Exception):  # noqa: N818
-    """A step has failed, which does not stop the others."""
+def command(log: Path, *words: object, cwd: Path, check: bool = True) -> str:
+    """Run a command in a folder; what it prints goes to a file, and is returned."""
+    with log.open("w") as opened:
+        subprocess.run([*map(str, words)], cwd=cwd, stdout=opened, stderr=subprocess.STDOUT, check=check)
+    return log.read_text()
 
 
-def environment(device: str) -> str:
-    """Return the line that says what the results are of."""
-    name = platform.machine() if device == "cpu" else torch.cuda.get_device_name(int(device))
-    versions = f"torch {torch.__version__}, Ultralytics {ultralytics.__version__}, Python {platform.python_version()}"
-    return line("machine", name, versions)
-
-
-def command(folder: Path, log: str, *words: object, cwd: Path | None = None, accept: Iterable[int] = (0,)) -> None:
-    """Run a command; what it prints goes to a file.
-
-    Raises:
-        Failed: Its exit status is none of those to accept.
-    """
-    with (folder / log).open("w") as opened:
-        done = subprocess.run([*map(str, words)], cwd=cwd or folder, stdout=opened, stderr=subprocess.STDOUT)
-    if done.returncode not in accept:
-        raise Failed(f"exit status {done.returncode}, see {log}")
-
-
-def run_tests(folder: Path, chosen: tuple[str, ...]) -> Lines:
+def run_tests(folder: Path, chosen: tuple[str, ...]) -> Iterator[str]:
     """Run the tests of tests/gpu; one that fails is a result."""
-    report = folder / "tests.xml"
-    pytest = (sys.executable, "-m", "pytest", "-n", "0", *chosen, f"--junitxml={report}", "tests/gpu")
-    command(folder, "tests.log", *pytest, cwd=REPO, accept=(0, 1))
-    (suite,) = ElementTree.parse(report).iter("testsuite")
-    counts = ", ".join(f"{suite.get(key)} {key}" for key in ("tests", "failures", "errors", "skipped"))
+    pytest = (sys.executable, "-m", "pytest", "-n", "0", "-q", *chosen, "tests/gpu")
+    *others, counts = command(folder / "tests.log", *pytest, cwd=REPO, check=False).splitlines()
     yield line("tests", "pytest " + " ".join(chosen), counts)
-    for case in suite.iter("testcase"):
-        if case.find("failure") is not None or case.find("error") is not None:
-            yield line("tests", str(case.get("name")), "failed")
+    for text in others:
+        if text.startswith(("FAILED tests", "ERROR tests")):
+            yield line("tests", "", text)
 
 
-def run_benchmark(folder: Path, device: str, kind: tuple[str, str, str], chosen: tuple[str, ...]) -> Lines:
+def run_benchmark(folder: Path, kind: tuple[str, str, str], given: tuple[str, ...]) -> Iterator[str]:
     """Run scripts/benchmark.py; of each kind of rows, yield the geometric mean of the ratios."""
     dtype, layout, mode = kind
-    save = folder / f"{'-'.join(kind)}.csv"
-    part = "part=module,memory,model" if mode == "eager" else "part=module"
-    given = (part, f"device={device}", f"dtype={dtype}", f"layout={layout}", f"mode={mode}", *chosen)
-    command(folder, f"{save.stem}.log", sys.executable, REPO / "scripts" / "benchmark.py", *given, f"save={save}")
-    with save.open() as file:
-        rows = [*csv.DictReader(file)]
-    several = {(row["what"], row["other"]) for row in rows if row["where"] == "geometric mean"}
-    results: dict[str, list[str]] = {}
-    for row in rows:
-        if row["where"] == "geometric mean" or (row["what"], row["other"]) not in several:
-            ratio = f"{row['other']} {float(row['ratio']):.2f} ({float(row['low']):.2f} to {float(row['high']):.2f})"
-            results.setdefault(row["what"], []).append(ratio)
-    for what, of_others in results.items():
-        yield line(what, ", ".join(kind), "ratio to " + ", ".join(of_others))
+    name = "-".join(kind)
+    part = "part=module,model" if mode == "eager" else "part=module"
+    words = (part, f"dtype={dtype}", f"layout={layout}", f"mode={mode}", f"save={name}.csv", *given)
+    command(folder / f"{name}.log", sys.executable, REPO / "scripts" / "benchmark.py", *words, cwd=folder)
+    # Where there are several rows of the same things, the last one is their mean.
+    rows = pl.read_csv(folder / f"{name}.csv").unique(["what", "other"], keep="last", maintain_order=True)
+    for (what,), of_what in rows.group_by("what", maintain_order=True):
+        ratios = of_what.select("other", "ratio", "low", "high").rows()
+        listed = (f"{other} {ratio:.2f} ({low:.2f} to {high:.2f})" for other, ratio, low, high in ratios)
+        yield line(str(what), ", ".join(kind), "ratio to " + ", ".join(listed))
 
 
-def run_comparison(folder: Path, device: str, data: str, chosen: tuple[str, ...]) -> Lines:
+def run_comparison(folder: Path, given: tuple[str, ...]) -> Iterator[str]:
     """Run `yolo-focal compare`, which goes on where it was interrupted; yield what it says in words."""
     compare = (sys.executable, "-c", "from yolo_focal.cli import main; main()", "compare", "name=gpu")
-    models = MODELS if device != "cpu" else ",".join(MODELS.split(",")[:2])
-    command(folder, "compare.log", *compare, f"data={data}", f"models={models}", f"device={device}", *chosen)
+    command(folder / "compare.log", *compare, *given, cwd=folder)
     summary = json.loads((folder / "runs" / "compare" / "gpu" / "summary.json").read_text("utf-8"))
     for words in summary["words"]:
-        yield line("compare", Path(data).name, words)
+        yield line("compare", Path(given[0].removeprefix("data=")).name, words)
 
 
 def line(*cells: str) -> str:

@@ -49,9 +49,8 @@ def main(model: str, data: str, folds: str = "5") -> None:
             seconds = time.perf_counter() - start
             for key, file in (("before", model), ("after", twin)):
                 statistics[key].append(predictions(file, config))
-        fitted = f"fold {fold + 1}: fitted to {len(train)} images in {seconds:.0f} s"
-        of_fold = change(*(results[-1:] for results in statistics.values()))
-        print(f"{fitted}; on {len(held_out)} others {of_fold}", flush=True)
+        print(f"fold {fold + 1}: fitted to {len(train)} images in {seconds:.0f} s; on {len(held_out)} others ", end="")
+        print(change(*(results[-1:] for results in statistics.values())), flush=True)
     print(f"all {len(files)} images: {change(*statistics.values())}")
 
 
@@ -59,11 +58,10 @@ def predictions(model: str | Path, data: Path) -> dict[str, Array]:
     """Validate; return the arrays that average precision is computed from: matches, scores and classes of all boxes."""
     recorded: dict[str, Array] = {}
 
-    class RecordingValidator(DetectionValidator):  # type: ignore[misc]
+    class RecordingValidator(DetectionValidator):
         def get_stats(self) -> dict[str, float]:
             recorded.update({part: np.concatenate(self.metrics.stats[part]) for part in PARTS})
-            stats: dict[str, float] = super().get_stats()
-            return stats
+            return super().get_stats()
 
     YOLO(model).val(validator=RecordingValidator, data=str(data), plots=False, verbose=False)
     return recorded

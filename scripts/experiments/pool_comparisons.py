@@ -21,8 +21,6 @@ from yolo_focal.comparison.stats.paired_t import Difference
 Scores = dict[int, float]
 Columns = dict[str, dict[str, Difference]]  # by data set, the mean first, and by model
 
-_MEAN = "mean"
-
 
 def main(*folders: str, plot: str = "") -> None:
     """Print the table and draw the plot."""
@@ -31,7 +29,7 @@ def main(*folders: str, plot: str = "") -> None:
     by_set = compare_all({(name, other): (of[first], of[other]) for name, of in scores.items() for other in others})
     means = {model: mean_over_sets([of[model] for of in scores.values()]) for model in [first, *others]}
     of_means = compare_all({other: (means[first], means[other]) for other in others})
-    columns = {_MEAN: of_means, **{name: {other: by_set[name, other] for other in others} for name in scores}}
+    columns = {"mean": of_means, **{name: {other: by_set[name, other] for other in others} for name in scores}}
     models = sorted(others, key=lambda other: -of_means[other].mean)
     print(f"| against {first} | {' | '.join(columns)} | p of the mean |\n|{' --- |' * (len(columns) + 2)}")
     for model in models:
@@ -62,7 +60,7 @@ def draw(columns: Columns, models: list[str], first: str) -> Figure:
     figure = Figure(figsize=(7, 1 + 0.14 * len(models) * (len(columns) + 1)), layout="constrained")
     axes = figure.add_subplot(xlabel=f"difference of mAP50-95 to {first}, with the 95 % interval over seeds")
     for index, (name, differences) in enumerate(columns.items()):
-        style = {"fmt": "D", "color": "black", "zorder": 3} if name == _MEAN else {"fmt": "o", "markersize": 4}
+        style = {"fmt": "D", "color": "black", "zorder": 3} if name == "mean" else {"fmt": "o", "markersize": 4}
         in_order = [differences[model] for model in models]
         axes.errorbar(
             [difference.mean for difference in in_order],

@@ -1,17 +1,15 @@
-"""Simulate how often the interval over seeds and images covers the true difference of two detectors.
-
-    python scripts/experiments/simulate_bootstrap.py [comparisons=400] [seeds=3,5,10] [images=40,200]
+"""Two simulated detectors, and how often the interval over seeds and images covers their true difference.
 
 Detectors find each object with a probability that depends on the image (some are easy), on the detector and on the seed
-of its training. Each simulated comparison validates two detectors with several seeds on the same new images. Three
+of its training. Each simulated comparison validates two detectors with five seeds on the same 40 new images. Three
 intervals are held against the true difference, which 20,000 other images give: that over seeds alone, that over seeds
-and images, and the percentiles of a bootstrap that draws seeds and images anew. Prints a Markdown table.
+and images, and the percentiles of a bootstrap that draws seeds and images anew.
 """
 
 from __future__ import annotations
 
 import logging
-import sys
+from collections.abc import Iterator
 
 import numpy as np
 from ultralytics.utils import LOGGER
@@ -76,15 +74,18 @@ def percentiles(rng: np.random.Generator, first: list[Scorer], other: list[Score
     return float(low), float(high)
 
 
-def coverage(comparisons: int, seeds: int, images: int) -> list[float]:
-    """Return the share of simulated comparisons whose interval covers the true difference, for the three intervals."""
+def coverage(runs: int) -> Iterator[tuple[object, ...]]:
+    """Yield the table of the share of simulated comparisons whose interval covers the true difference."""
+    bootstrap._RESAMPLES = 100  # enough for a standard deviation
+    LOGGER.setLevel(logging.ERROR)  # no progress bar for each comparison
+    runs, seeds, images = min(runs, 100), 5, 40
     rng = np.random.default_rng(seeds * 1000 + images)
     large = [
         np.mean([s.score() for _ in range(10) for s in trained(rng, scene(rng, 2000), skill, 1)]) for skill in SKILLS
     ]
     truth = large[1] - large[0]
     covered = np.zeros(3)
-    for _ in range(comparisons):
+    for _ in range(runs):
         shared = scene(rng, images)
         first, other = (trained(rng, shared, skill, seeds) for skill in SKILLS)
         by_seeds = difference([s.score() for s in first], [s.score() for s in other])
@@ -92,20 +93,5 @@ def coverage(comparisons: int, seeds: int, images: int) -> list[float]:
         assert by_both is not None
         intervals = [(by_seeds.low, by_seeds.high), by_both[:2], percentiles(rng, first, other, images)]
         covered += [low < truth < high for low, high in intervals]
-    return list(covered / comparisons)
-
-
-def main(comparisons: str = "400", seeds: str = "3,5,10", images: str = "40,200") -> None:
-    """Print the table."""
-    bootstrap._RESAMPLES = 100  # enough for a standard deviation
-    LOGGER.setLevel(logging.ERROR)  # no progress bar for each comparison
-    print("| seeds | images | over seeds | over seeds and images | percentiles |\n| ---: | ---: | --- | --- | --- |")
-    for number in map(int, seeds.split(",")):
-        for size in map(int, images.split(",")):
-            shares = coverage(int(comparisons), number, size)
-            cells = [f"{share:.1%} (± {np.sqrt(share * (1 - share) / int(comparisons)):.1%})" for share in shares]
-            print(f"| {number} | {size} | {' | '.join(cells)} |", flush=True)
-
-
-if __name__ == "__main__":
-    main(**dict(argument.split("=", 1) for argument in sys.argv[1:]))  # type: ignore[arg-type]
+    yield "seeds", "images", "over seeds", "over seeds and images", "percentiles"
+    yield seeds, images, *(f"{p:.1%} (± {np.sqrt(p * (1 - p) / runs):.1%})" for p in covered / runs)

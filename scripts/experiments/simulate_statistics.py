@@ -1,6 +1,6 @@
 """Simulate comparisons of models that do not differ, and print how often a difference is claimed, as Markdown tables.
 
-python scripts/experiments/simulate_statistics.py [part=single,some,fixed,adaptive,epochs,folds] [runs=100000]
+python scripts/experiments/simulate_statistics.py [part=single,some,fixed,adaptive,epochs,folds,coverage] [runs=100000]
 
 single    one look, at 2 to 10 seeds
 some      one look, where some of the compared models do differ: how often another is claimed to
@@ -8,6 +8,7 @@ fixed     comparisons that are extended to numbers of seeds that were chosen bef
 adaptive  comparisons whose user extends them by what the p value is
 epochs    a model with noisier validation, scored by its best epoch and otherwise: claimed to be better, and worse
 folds     cross-validations of two models that learn from the same data, by one to three seeds of five folds
+coverage  how often the intervals cover the true difference of two simulated detectors (simulate_bootstrap.py)
 
 Several models are compared with the same first one, so that their differences are correlated. An error is a claim about
 any of them at any look. The differences are:
@@ -28,6 +29,7 @@ from itertools import pairwise, product
 
 import numpy as np
 import numpy.typing as npt
+from simulate_bootstrap import coverage
 
 from yolo_focal.comparison.stats.alpha_spending import p_values
 from yolo_focal.comparison.stats.paired_t import CONFIDENCE
@@ -45,9 +47,9 @@ PROMISING = 0.3  # the p value up to which a user goes on
 _CHUNK = 10_000  # simulated comparisons at a time, for memory
 
 
-def main(part: str = "single,some,fixed,adaptive,epochs,folds", runs: str = "100000") -> None:
-    """Print the tables of the parts."""
-    for name in part.split(","):
+def main(part: str = "", runs: str = "100000") -> None:
+    """Print the tables of the parts, or of all."""
+    for name in part.split(",") if part else TABLES:
         head, *rows = TABLES[name](int(runs))
         for row in (head, ["---"] * len(head), *rows):
             print(f"| {' | '.join(map(str, row))} |")
@@ -281,6 +283,7 @@ TABLES: dict[str, Callable[[int], Rows]] = {
     "adaptive": lambda runs: extended(ADAPTIVE, runs),
     "epochs": best_epoch,
     "folds": cross_validation,
+    "coverage": coverage,
 }
 
 

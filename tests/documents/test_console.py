@@ -36,7 +36,7 @@ ELSEWHERE = {
     "cd scripts/deploy/web": "tests/scripts/test_deploy.py",
     "python scripts/export_matrix.py": "tests/scripts/test_export_matrix.py",
     "python scripts/benchmark.py": "tests/scripts/test_benchmark.py",
-    "python scripts/maintain/torch_matrix.py": "it installs other releases of torch",
+    "python scripts/maintain/version_matrix.py": "it installs other releases of torch",
     "python scripts/experiments/": "an experiment of hours; tests/scripts has what can be run in minutes",
     "yolo-focal adopt ~/their-fork": "tests/hook/test_forks.py",
     "YOLO_FOCAL_MODULES=~/their-fork yolo": "tests/hook/test_forks.py",

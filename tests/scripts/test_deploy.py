@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from functools import partial
@@ -108,7 +107,7 @@ def test_the_cpp_example_finds_the_same_boxes(predict: Path, folder: Path, tmp_p
     [
         ([], "model= is missing: predict model=best.onnx source=photo.jpg"),
         (["model=no.onnx", "source=0.png"], "model=no.onnx: no such file; make it with: yolo export"),
-        (["model=0.png", "source=0.png"], "model=0.png: no ONNX file; make it with: yolo export"),
+        (["model=0.png", "source=0.png"], "model=0.png: no detection model exported by Ultralytics; make it with: "),
         (["model=last.onnx", "source=no.jpg"], "source=no.jpg: no image can be read there; write the path of a JPEG"),
         (["model=last.onnx", "source=0.png", "conf=high"], "conf=high: write a number, such as conf=0.25"),
         (["modle=last.onnx"], "modle=last.onnx: unknown argument; write key=value, key one of conf, iou, model"),
@@ -173,14 +172,12 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 
 @pytest.fixture(scope="module")
-def site(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a copy of the web example, installed as its lock file says, with models and images beside it."""
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a copy of the web example, installed as its lock file says."""
     needs(npm="npm")
     copy = tmp_path_factory.mktemp("site") / "web"
     shutil.copytree(WEB, copy, ignore=shutil.ignore_patterns("node_modules"))
     run("npm", "ci", cwd=copy)
-    for file in [*folder.glob("*.onnx"), *folder.glob("[0-9].png")]:
-        shutil.copy(file, copy)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(copy)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/"
@@ -209,9 +206,10 @@ def same_in_browser(browser: Browser, expected: list) -> None:
 
 def test_the_web_example_finds_the_same_boxes(browser: Browser, site: str, folder: Path) -> None:
     total = 0
+    browser.call("/url", url=f"{site}?conf={CONF}")
+    browser.choose("#model", folder / "last.onnx")
     for image in sorted(folder.glob("[0-9].png")):
-        query = urllib.parse.urlencode({"model": "last.onnx", "source": image.name, "conf": CONF})
-        browser.call("/url", url=f"{site}?{query}")
+        browser.choose("#source", image)
         expected = by_script(folder, image, "last.onnx")
         count = f"{len(expected)} {'box' if len(expected) == 1 else 'boxes'}"
         assert re.fullmatch(count + r" by last\.onnx, inference \d+\.\d\sms", browser.settled())
@@ -238,15 +236,27 @@ def test_files_are_picked_one_after_the_other(browser: Browser, site: str, folde
 
 
 @pytest.mark.parametrize(
-    ("query", "message"),
+    ("conf", "files", "message"),
     [
-        ("model=no.onnx", "model=no.onnx: nothing can be loaded there; write a file's path beside this page"),
-        ("model=0.png", "model=0.png: no ONNX file; make it with: yolo export model=best.pt format=onnx"),
-        ("source=last.onnx", "source=last.onnx: no image can be read there; choose a JPEG, PNG or WebP file"),
-        ("model=last.onnx&source=0.png&conf=high", "conf=high: write a number, such as conf=0.25"),
+        (
+            CONF,
+            {"#model": "0.png"},
+            "model=0.png: no detection model exported by Ultralytics; "
+            "make it with: yolo export model=best.pt format=onnx",
+        ),
+        (
+            CONF,
+            {"#source": "last.onnx"},
+            "source=last.onnx: no image can be read there; choose a JPEG, PNG or WebP file",
+        ),
+        ("high", {"#model": "last.onnx", "#source": "0.png"}, "conf=high: write a number, such as conf=0.25"),
     ],
 )
-def test_the_page_names_what_is_wrong(query: str, message: str, browser: Browser, site: str) -> None:
-    browser.call("/url", url=f"{site}?{query}")
+def test_the_page_names_what_is_wrong(
+    conf: object, files: dict[str, str], message: str, browser: Browser, site: str, folder: Path
+) -> None:
+    browser.call("/url", url=f"{site}?conf={conf}")
+    for picker, name in files.items():
+        browser.choose(picker, folder / name)
     assert browser.settled() == message
     assert browser.read("document.getElementById('status').className") == "error"

@@ -64,7 +64,7 @@ def test_the_commands_that_are_printed_run(tmp_path: Path, checkpoint: Path, of_
     (tmp_path / "my.yaml").write_text(few.yaml_of(tmp_path / "set"))
     shutil.copy(of_task("detect"), tmp_path / "yolov8n.pt")
     shutil.copy(checkpoint, tmp_path / "warm.pt")
-    printed = run(sys.executable, SCRIPTS / "focal_variants.py", "dir=v", cwd=tmp_path).stdout
+    printed = run(sys.executable, SCRIPTS / "focal_variants.py", cwd=tmp_path).stdout
     (command,) = (line for line in printed.splitlines() if line.endswith("name=starts-my"))
     short = ("epochs=1", "imgsz=64", "seeds=1", "batch=8", "workers=0", "plots=False", "name=starts")
     modules = str(SCRIPTS / "focal_variants.py")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -24,9 +25,7 @@ def test_one_table_has_tests_costs_and_a_comparison(tmp_path: Path) -> None:
     assert rows[0] == ["what", "how", "result"]
     results = {(what, how): result for what, how, result in rows[2:]}
     assert [what for what, _ in results][:2] == ["machine", "tests"]
-    assert results["tests", "pytest -m not gpu and not slow -k norm"].endswith(
-        " tests, 0 failures, 0 errors, 0 skipped"
-    )
+    assert re.match(r"\d+ passed, \d+ deselected", results["tests", "pytest -m not gpu and not slow -k norm"])
     eager = "float16, contiguous, eager"
     for what in ("forward", "step", "memory"):
         assert results[what, eager].startswith("ratio to timm ")

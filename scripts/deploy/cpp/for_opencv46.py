@@ -1,12 +1,12 @@
 """Rewrite an exported model so that OpenCV 4.6 (Debian 12, Ubuntu 24.04) runs it; OpenCV 4.7 and later need none of it.
 
     yolo export model=best.pt format=onnx opset=12
-    python for_opencv46.py model=best.onnx [save=best-opencv46.onnx]
+    python for_opencv46.py model=best.onnx
 
 OpenCV 4.6 can multiply two tensors only if one of them has the shape of the product. Two products of the model do not
 meet this condition: that of the focal layer's global context (C x 1 x 1) and its gate (1 x H x W), and that of the
 head's strides and the corners, which stock YOLOv8 has as well. This script expands one factor of each to the shape of
-the product. It needs onnx; the results stay the same.
+the product, and writes best-opencv46.onnx. It needs onnx; the results stay the same.
 """
 
 from __future__ import annotations
@@ -25,12 +25,11 @@ EXPORT = "yolo export model=best.pt format=onnx opset=12"
 def main(argv: list[str]) -> None:
     """Read, rewrite and save."""
     args = dict(item.partition("=")[::2] for item in argv)
-    for key in args:
-        if key not in {"model", "save"}:
-            raise SystemExit(f"{key}: unknown argument; write key=value, key one of model, save: {USAGE}")
-    source = Path(args.get("model", ""))
+    if args.keys() != {"model"}:
+        raise SystemExit(f"{' '.join(argv)}: write {USAGE}")
+    source = Path(args["model"])
     if not source.is_file():
-        raise SystemExit(f"model={args.get('model', '')}: no such file; make it with: {EXPORT}")
+        raise SystemExit(f"model={source}: no such file; make it with: {EXPORT}")
     model = onnx.load(source)
     opset = next(entry.version for entry in model.opset_import if not entry.domain)
     if opset > 12:  # 13 made Split's sizes, and 18 ReduceMean's axes, an input, which OpenCV 4.6 does not support
@@ -40,7 +39,7 @@ def main(argv: list[str]) -> None:
         raise SystemExit(f"model={source}: its input has no fixed size, which OpenCV needs; make it with: {EXPORT}")
     count = expand_factors(model.graph, shape)
     onnx.checker.check_model(model)
-    save = Path(args.get("save") or source.with_name(f"{source.stem}-opencv46.onnx"))
+    save = source.with_name(f"{source.stem}-opencv46.onnx")
     onnx.save(model, save)
     print(f"{count} factors expanded in {save}")
 
@@ -48,11 +47,10 @@ def main(argv: list[str]) -> None:
 def shapes(model: onnx.ModelProto) -> dict[str, list[int]]:
     """Return the shape of every tensor of a model by name; an unknown dimension is 0."""
     graph = onnx.shape_inference.infer_shapes(model).graph
-    shapes_by_name = {
+    return {tensor.name: list(tensor.dims) for tensor in graph.initializer} | {
         value.name: [side.dim_value for side in value.type.tensor_type.shape.dim]
         for value in [*graph.input, *graph.value_info, *graph.output]
     }
-    return {**shapes_by_name, **{tensor.name: list(tensor.dims) for tensor in graph.initializer}}
 
 
 def expand_factors(graph: onnx.GraphProto, shape: dict[str, list[int]]) -> int:

@@ -8,13 +8,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdint>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <map>
 #include <regex>
+#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -29,6 +29,7 @@ using Strings = std::map<std::string, std::string>;
 const cv::Scalar GRAY(114, 114, 114);  // Ultralytics' padding value
 const size_t MAX_BOXES = 300;
 const std::string USAGE = "predict model=best.onnx source=photo.jpg";
+const std::string EXPORT = "yolo export model=best.pt format=onnx";
 
 struct Box {
     int cls;
@@ -44,84 +45,40 @@ struct Refused : std::runtime_error {
 Strings parse(int count, char** words) {
     Strings args;
     for (const std::string& item : std::vector<std::string>(words + 1, words + count)) {
-        const size_t equals = item.find('=');
-        const std::string key = item.substr(0, equals);
-        if (equals == std::string::npos ||
-            (key != "model" && key != "source" && key != "save" && key != "conf" && key != "iou"))
+        std::smatch match;
+        if (!std::regex_match(item, match, std::regex("(conf|iou|model|save|source)=(.*)")))
             throw Refused(item + ": unknown argument; write key=value, key one of conf, iou, model, save, source: " +
                           USAGE);
-        args[key] = item.substr(equals + 1);
+        args[match[1]] = match[2];
     }
     for (const char* key : {"model", "source"})
         if (!args.count(key)) throw Refused(std::string(key) + "= is missing: " + USAGE);
     if (!std::filesystem::is_regular_file(args["model"]))
-        throw Refused("model=" + args["model"] + ": no such file; make it with: yolo export model=best.pt format=onnx");
+        throw Refused("model=" + args["model"] + ": no such file; make it with: " + EXPORT);
     return args;
 }
 
 float number(const Strings& args, const std::string& key, const std::string& default_value) {
-    const auto entry = args.find(key);
-    const std::string text = entry == args.end() ? default_value : entry->second;
-    size_t end = 0;
-    float value = 0;
-    try {
-        value = std::stof(text, &end);
-    } catch (const std::logic_error&) {
-    }
-    if (text.empty() || end != text.size())
+    const std::string text = args.count(key) ? args.at(key) : default_value;
+    std::istringstream stream(text);
+    float value;
+    if (!(stream >> value) || !stream.eof())
         throw Refused(key + "=" + text + ": write a number, such as " + key + "=" + default_value);
     return value;
 }
 
-// An ONNX file is a protobuf message: a sequence of fields, each a key (field number * 8 + wire type) and a value. It
-// is parsed here, because OpenCV does not return the metadata and a protobuf library would be a further dependency.
-uint64_t varint(const std::string& data, size_t& position) {
-    uint64_t value = 0;
+// Returns a value of an ONNX file's metadata, which OpenCV does not: empty if there is none. The file has a byte 10, the
+// length of the key, the key, a byte 18, the length of the value, and the value. A length is written 7 bits at a time.
+std::string metadata(const std::string& file, const std::string& key) {
+    const std::string before = '\n' + std::string(1, char(key.size())) + key + '\x12';
+    size_t at = file.rfind(before), size = 0;
+    if (at == std::string::npos) return "";
+    at += before.size();
     for (int shift = 0;; shift += 7) {
-        const unsigned char byte = data.at(position++);
-        value |= uint64_t(byte & 127) << shift;
-        if (byte < 128) return value;
+        const unsigned char byte = file.at(at++);
+        size |= size_t(byte & 127) << shift;
+        if (byte < 128) return file.substr(at, size);
     }
-}
-
-// Returns the length-delimited fields of a message by field number. Throws std::out_of_range if it is not a message.
-std::multimap<uint64_t, std::string> fields(const std::string& data) {
-    std::multimap<uint64_t, std::string> result;
-    for (size_t position = 0; position < data.size();) {
-        const uint64_t key = varint(data, position);
-        switch (key % 8) {
-            case 0: varint(data, position); break;
-            case 1: position += 8; break;
-            case 5: position += 4; break;
-            case 2: {
-                const uint64_t size = varint(data, position);
-                if (size > data.size() - position) throw std::out_of_range("a field is longer than the file");
-                // Field 7 is the network, by far the longest field, which is not copied because it is not used.
-                if (key / 8 != 7) result.emplace(key / 8, data.substr(position, size));
-                position += size;
-                break;
-            }
-            default: throw std::out_of_range("a wire type that ONNX does not use");
-        }
-    }
-    return result;
-}
-
-// Field 14 of an ONNX file is metadata_props: pairs of strings in fields 1 and 2.
-Strings read_metadata(const std::string& path) {
-    std::ifstream file(path, std::ios::binary);
-    const std::string data{std::istreambuf_iterator<char>(file), {}};
-    Strings metadata;
-    try {
-        const auto all = fields(data);
-        for (auto [pair, end] = all.equal_range(14); pair != end; ++pair) {
-            const auto entry = fields(pair->second);
-            if (entry.count(1) && entry.count(2)) metadata[entry.find(1)->second] = entry.find(2)->second;
-        }
-    } catch (const std::out_of_range&) {
-        throw Refused("model=" + path + ": no ONNX file; make it with: yolo export model=best.pt format=onnx");
-    }
-    return metadata;
 }
 
 // The class names, which Ultralytics writes as Python does: {0: 'circle', 1: "driver's cab"}.
@@ -135,14 +92,12 @@ std::map<int, std::string> read_names(const std::string& text) {
 }
 
 // Returns the size of the model's input. Throws Refused if the model is not a detector with a fixed input size.
-cv::Size read_size(const std::string& path, Strings metadata) {
+cv::Size read_size(const std::string& path, const std::string& file) {
     int height = 0, width = 0;
-    if (!metadata.count("names") || metadata["task"] != "detect" ||
-        std::sscanf(metadata["imgsz"].c_str(), "[%d, %d]", &height, &width) != 2)
-        throw Refused("model=" + path +
-                      ": no detection model exported by Ultralytics; make it with: "
-                      "yolo export model=best.pt format=onnx");
-    if (metadata["args"].find("'dynamic': True") != std::string::npos)
+    if (metadata(file, "task") != "detect" ||
+        std::sscanf(metadata(file, "imgsz").c_str(), "[%d, %d]", &height, &width) != 2)
+        throw Refused("model=" + path + ": no detection model exported by Ultralytics; make it with: " + EXPORT);
+    if (metadata(file, "args").find("'dynamic': True") != std::string::npos)
         throw Refused("model=" + path + ": its input has no fixed size; export it with dynamic=False");
     return {width, height};
 }
@@ -186,6 +141,8 @@ std::vector<Box> predict(const std::string& path, cv::Size size, int classes, co
     // One row per box: centre x and y, width, height, then a confidence per class.
     const cv::Mat rows = cv::Mat(output.size[1], output.size[2], CV_32F, output.ptr<float>()).t();
 
+    const auto across = [&](double x) { return std::clamp((x - left) / scale.width, 0.0, double(image.cols)); };
+    const auto down = [&](double y) { return std::clamp((y - top) / scale.height, 0.0, double(image.rows)); };
     std::vector<Box> boxes;
     std::vector<cv::Rect2d> shifted;  // by class, so that boxes of different classes do not suppress each other
     std::vector<float> scores;
@@ -196,7 +153,7 @@ std::vector<Box> predict(const std::string& path, cv::Size size, int classes, co
         if (!(*best > conf)) continue;
         const double x = row[0], y = row[1], w = row[2], h = row[3];
         const int cls = int(best - row) - 4;
-        boxes.push_back({cls, *best, x - w / 2, y - h / 2, x + w / 2, y + h / 2});
+        boxes.push_back({cls, *best, across(x - w / 2), down(y - h / 2), across(x + w / 2), down(y + h / 2)});
         shifted.emplace_back(x - w / 2 + cls * offset, y - h / 2, w, h);
         scores.push_back(*best);
     }
@@ -205,14 +162,7 @@ std::vector<Box> predict(const std::string& path, cv::Size size, int classes, co
     kept.resize(std::min(kept.size(), MAX_BOXES));
 
     std::vector<Box> result;
-    for (const int k : kept) {
-        Box box = boxes[k];
-        box.left = std::clamp((box.left - left) / scale.width, 0.0, double(image.cols));
-        box.top = std::clamp((box.top - top) / scale.height, 0.0, double(image.rows));
-        box.right = std::clamp((box.right - left) / scale.width, 0.0, double(image.cols));
-        box.bottom = std::clamp((box.bottom - top) / scale.height, 0.0, double(image.rows));
-        result.push_back(box);
-    }
+    for (const int k : kept) result.push_back(boxes[k]);
     return result;
 }
 
@@ -224,13 +174,9 @@ void draw(cv::Mat& image, const Box& box, const std::string& name) {
     const cv::Point corner(std::lrint(box.left), std::lrint(box.top));
     cv::rectangle(image, corner, cv::Point(std::lrint(box.right), std::lrint(box.bottom)), fill, line);
 
-    const std::string text = name + cv::format(" %.2f", box.score);
     const double size = std::max(std::min(image.rows, image.cols) / 900.0, 0.35);
-    int below = 0;
-    const cv::Size extent = cv::getTextSize(text, cv::FONT_HERSHEY_SIMPLEX, size, 1, &below);
-    const int base = std::max(corner.y, extent.height + below);
-    cv::rectangle(image, {corner.x, base - extent.height - below}, {corner.x + extent.width, base}, fill, cv::FILLED);
-    cv::putText(image, text, {corner.x, base - below / 2}, cv::FONT_HERSHEY_SIMPLEX, size, {}, 1, cv::LINE_AA);
+    cv::putText(image, name + cv::format(" %.2f", box.score), {corner.x, std::max(corner.y - 2 * line, 12)},
+                cv::FONT_HERSHEY_SIMPLEX, size, fill, line, cv::LINE_AA);
 }
 
 void run(const Strings& args) {
@@ -240,9 +186,10 @@ void run(const Strings& args) {
     if (image.empty())
         throw Refused("source=" + source +
                       ": no image can be read there; write the path of a JPEG, PNG or BMP file");
-    const Strings metadata = read_metadata(model);
-    const cv::Size size = read_size(model, metadata);
-    auto names = read_names(metadata.at("names"));
+    std::ifstream stream(model, std::ios::binary);
+    const std::string file{std::istreambuf_iterator<char>(stream), {}};
+    const cv::Size size = read_size(model, file);
+    auto names = read_names(metadata(file, "names"));
 
     const std::vector<Box> boxes = predict(model, size, int(names.size()), image, conf, iou);
     for (const Box& box : boxes) {
@@ -254,12 +201,7 @@ void run(const Strings& args) {
     const std::string default_save =
         (from.parent_path() / (from.stem().string() + "-predicted" + from.extension().string())).string();
     const std::string save = args.count("save") ? args.at("save") : default_save;
-    bool saved = false;
-    try {
-        saved = cv::imwrite(save, image);
-    } catch (const cv::Exception&) {  // the file name has no suffix of an image format
-    }
-    if (!saved)
+    if (!cv::haveImageWriter(save) || !cv::imwrite(save, image))
         throw Refused("save=" + save +
                       ": the image cannot be written there; write a path in a folder that exists, such as out.jpg");
     std::printf("%zu boxes, drawn in %s\n", boxes.size(), save.c_str());

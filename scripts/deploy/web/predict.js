@@ -1,14 +1,10 @@
-// Run an exported detection model on an image in the browser: choose both files, or name them in the address:
-//
-//     http://localhost:8000/?model=best.onnx&source=photo.jpg[&conf=0.25][&iou=0.7]
-//
+// Run an exported detection model on an image in the browser. http://localhost:8000/?conf=0.25&iou=0.7 sets thresholds.
 // The boxes are those of scripts/predict_onnx.py, which this follows step by step.
 
 import * as ort from "./node_modules/onnxruntime-web/dist/ort.wasm.min.mjs";
 
 const GRAY = 114; // Ultralytics' padding value
 const MAX_BOXES = 300;
-const EXPORT = "make it with: yolo export model=best.pt format=onnx";
 
 const query = new URLSearchParams(location.search);
 const element = (id) => document.getElementById(id);
@@ -18,42 +14,21 @@ let boxes = []; // {name, cls, score, corners: [left, top, right, bottom]} in pi
 
 // ---- the model file
 
-/** Yield a protobuf message's length-delimited fields: [number, bytes]. Throws a RangeError if it is not a message. */
-function* fields(data) {
-  let at = 0;
-  const varint = () => {
-    for (let value = 0, factor = 1; ; factor *= 128) {
-      if (at >= data.length) throw new RangeError("the message is cut off");
-      const byte = data[at++];
-      value += (byte & 127) * factor; // not <<, whose results have 32 bits only
-      if (byte < 128) return value;
-    }
-  };
-  while (at < data.length) {
-    const key = varint();
-    const kind = key % 8;
-    if (kind === 2) {
-      const end = varint() + at;
-      if (end > data.length) throw new RangeError("a field is longer than the file");
-      yield [Math.floor(key / 8), data.subarray(at, end)];
-      at = end;
-    } else if (kind === 0) varint();
-    else if (kind === 1) at += 8;
-    else if (kind === 5) at += 4;
-    else throw new RangeError("a wire type that ONNX does not use");
+/**
+ * Return a value of an ONNX file's metadata, which onnxruntime-web does not: undefined if there is none. The file has a
+ * byte 10, the length of the key, the key, a byte 18, the length of the value, and the value. A length is written 7 bits
+ * at a time.
+ */
+function metadata(data, key) {
+  const before = `\n${String.fromCharCode(key.length)}${key}\x12`;
+  let at = new TextDecoder("latin1").decode(data).lastIndexOf(before); // a character for each byte
+  if (at < 0) return undefined;
+  at += before.length;
+  for (let size = 0, factor = 1; ; factor *= 128) {
+    const byte = data[at++];
+    size += (byte & 127) * factor;
+    if (byte < 128) return new TextDecoder().decode(data.subarray(at, at + size));
   }
-}
-
-/** Return an ONNX file's metadata_props, which onnxruntime-web does not: field 14, pairs of strings in 1 and 2. */
-function readMetadata(data) {
-  const text = new TextDecoder();
-  const metadata = {};
-  for (const [number, value] of fields(data)) {
-    if (number !== 14) continue;
-    const pair = Object.fromEntries(fields(value));
-    metadata[text.decode(pair[1])] = text.decode(pair[2]);
-  }
-  return metadata;
 }
 
 /** Parse the class names, which Ultralytics writes as Python does: {0: 'circle', 1: "driver's cab"}. */
@@ -62,23 +37,19 @@ function readNames(text) {
   return Object.fromEntries([...entries].map(([, cls, a, b]) => [cls, (a ?? b).replace(/\\(.)/g, "$1")]));
 }
 
-async function loadModel(data, label) {
-  let metadata;
-  try {
-    metadata = readMetadata(data);
-  } catch (error) {
-    if (error instanceof RangeError) throw new Error(`model=${label}: no ONNX file; ${EXPORT}`);
-    throw error;
-  }
+async function loadModel(file) {
+  const data = new Uint8Array(await file.arrayBuffer());
   // A model exported with dynamic=True also runs at the size with which it was exported.
-  const size = /^\[(\d+), (\d+)\]$/.exec(metadata.imgsz ?? "");
-  if (!size || !metadata.names || metadata.task !== "detect") {
-    throw new Error(`model=${label}: no detection model exported by Ultralytics; ${EXPORT}`);
+  const size = /^\[(\d+), (\d+)\]$/.exec(metadata(data, "imgsz"));
+  if (!size || metadata(data, "task") !== "detect") {
+    const command = "yolo export model=best.pt format=onnx";
+    throw new Error(`model=${file.name}: no detection model exported by Ultralytics; make it with: ${command}`);
   }
   const session = await ort.InferenceSession.create(data, { executionProviders: ["wasm"] }).catch((error) => {
-    throw new Error(`model=${label}: onnxruntime-web cannot run it: ${error.message ?? error}`);
+    throw new Error(`model=${file.name}: onnxruntime-web cannot run it: ${error.message ?? error}`);
   });
-  model = { session, label, names: readNames(metadata.names), height: Number(size[1]), width: Number(size[2]) };
+  const names = readNames(metadata(data, "names"));
+  model = { session, label: file.name, names, height: Number(size[1]), width: Number(size[2]) };
 }
 
 // ---- the model's input
@@ -190,33 +161,29 @@ function setStatus(text, isError = false) {
   element("status").className = isError ? "error" : "";
 }
 
-/** Draw the image and the boxes at the displayed size, so that lines and text are legible on every screen. */
+/** Draw the image and the boxes, whose lines and text have the same size on the screen however the image is scaled. */
 function draw() {
   const canvas = element("image");
   canvas.hidden = !image;
   if (!image) return;
-  const room = Math.min(document.body.clientWidth - 32, ((innerHeight * 0.75) / image.height) * image.width);
-  const zoom = Math.min(room / image.width, 4); // small images are enlarged, at most 4 times
-  const pixelRatio = devicePixelRatio || 1;
-  [canvas.style.width, canvas.style.height] = [`${image.width * zoom}px`, `${image.height * zoom}px`];
-  [canvas.width, canvas.height] = [image.width * zoom * pixelRatio, image.height * zoom * pixelRatio];
+  [canvas.width, canvas.height] = [image.width, image.height];
   const context = canvas.getContext("2d");
-  context.scale(pixelRatio, pixelRatio);
-  context.drawImage(image, 0, 0, image.width * zoom, image.height * zoom);
-  context.font = "600 13px system-ui, sans-serif";
+  const pixel = image.width / canvas.clientWidth; // one of the screen, in those of the image
+  context.drawImage(image, 0, 0);
+  context.font = `600 ${13 * pixel}px system-ui, sans-serif`;
   context.textBaseline = "top";
-  context.lineWidth = 2;
+  context.lineWidth = 2 * pixel;
   for (const { cls, name, score, corners } of [...boxes].reverse()) { // the most confident on top
-    const [left, top, right, bottom] = corners.map((v) => v * zoom);
+    const [left, top, right, bottom] = corners;
     const text = `${name} ${score.toFixed(2)}`;
-    const width = context.measureText(text).width + 8;
-    const x = Math.max(Math.min(left - 1, image.width * zoom - width), 0);
-    const y = Math.max(top - 18, 0);
+    const width = context.measureText(text).width + 8 * pixel;
+    const x = Math.max(Math.min(left, image.width - width), 0);
+    const y = Math.max(top - 18 * pixel, 0);
     context.strokeStyle = context.fillStyle = `hsl(${(cls * 94) % 360} 85% 60%)`;
     context.strokeRect(left, top, right - left, bottom - top);
-    context.fillRect(x, y, width, 18);
+    context.fillRect(x, y, width, 18 * pixel);
     context.fillStyle = "#000";
-    context.fillText(text, x + 4, y + 3);
+    context.fillText(text, x + 4 * pixel, y + 3 * pixel);
   }
 }
 
@@ -233,45 +200,29 @@ function list() {
 }
 
 function number(key, defaultValue) {
-  const text = query.get(key) ?? String(defaultValue);
-  if (text.trim() === "" || Number.isNaN(Number(text))) {
-    throw new Error(`${key}=${text}: write a number, such as ${key}=${defaultValue}`);
-  }
-  return Number(text);
+  const value = Number(query.get(key) || defaultValue);
+  if (Number.isNaN(value)) throw new Error(`${key}=${query.get(key)}: write a number, such as ${key}=${defaultValue}`);
+  return value;
 }
 
-async function loadImage(blob, label) {
+async function loadImage(file) {
   try {
     // Without colour conversion, as in training.
-    image = await createImageBitmap(blob, { colorSpaceConversion: "none" });
+    image = await createImageBitmap(file, { colorSpaceConversion: "none" });
   } catch {
-    throw new Error(`source=${label}: no image can be read there; choose a JPEG, PNG or WebP file`);
+    throw new Error(`source=${file.name}: no image can be read there; choose a JPEG, PNG or WebP file`);
   }
 }
-
-async function download(key) {
-  const url = query.get(key);
-  const response = await fetch(url).catch(() => null);
-  if (!response?.ok) {
-    throw new Error(`${key}=${url}: nothing can be loaded there; write a file's path beside this page`);
-  }
-  return response.blob();
-}
-
-const load = {
-  model: async (blob, label) => loadModel(new Uint8Array(await blob.arrayBuffer()), label),
-  source: loadImage,
-};
 
 let work = Promise.resolve(); // loads and predictions run one after the other, as a session cannot run twice at once
 
-/** Load a file for `key`, "model" or "source", and predict if both are loaded. */
-function take(key, blob, label) {
+/** Load a file, and predict if both the model and the image are loaded. */
+function take(load, file) {
   work = work.then(async () => {
     try {
       boxes = [];
-      setStatus(`Loading ${label}`);
-      await load[key](await blob(), label);
+      setStatus(`Loading ${file.name}`);
+      await load(file);
       draw();
       if (model && image) {
         setStatus("Predicting");
@@ -289,10 +240,7 @@ function take(key, blob, label) {
 }
 
 setStatus("Choose a model and an image.");
-for (const key of ["model", "source"]) {
-  element(key).addEventListener("change", ({ target: { files } }) => {
-    if (files.length) take(key, async () => files[0], files[0].name);
-  });
-  if (query.has(key)) take(key, () => download(key), query.get(key));
+for (const [key, load] of [["model", loadModel], ["source", loadImage]]) {
+  element(key).addEventListener("change", ({ target: { files } }) => files.length && take(load, files[0]));
 }
 addEventListener("resize", draw);
