@@ -1,8 +1,7 @@
-"""FocalNets of other implementations with random weights, and this package's parts that correspond to them."""
+"""FocalNets of other implementations with random weights, and the published variants."""
 
 from __future__ import annotations
 
-import itertools
 import re
 from functools import partial
 from typing import Any
@@ -13,26 +12,25 @@ from timm.models.focalnet import FocalNet as TimmFocalNet
 from torch import Tensor, nn
 from transformers import FocalNetConfig, FocalNetForImageClassification
 
-from yolo_focal.focal import FocalEmbed, FocalStage
 from yolo_focal.focal.weights import IMAGENET_MEAN, IMAGENET_STD
 
-# The published variants: channels, blocks of the third stage, focal levels, first window, and what the large ones have.
-_LARGE = {"use_conv_embed": True, "use_postln": True, "layerscale_value": 1e-4}
+# The published variants: channels, blocks of the stages, focal levels, first window, and what the large ones have.
+_SMALL, _DEEP = (2, 2, 6, 2), (2, 2, 18, 2)
+_LARGE = {"depths": _DEEP, "use_conv_embed": True, "use_postln": True, "layerscale_value": 1e-4}
 VARIANTS: dict[str, dict[str, Any]] = {
     **{
-        f"{size}_{field}": {"channels": channels, "depth": depth, "focal_level": level, "focal_window": 3}
-        for size, channels, depth in (("tiny", 96, 6), ("small", 96, 18), ("base", 128, 18))
+        f"{size}_{field}": {"channels": channels, "depths": depths, "focal_level": level, "focal_window": 3}
+        for size, channels, depths in (("tiny", 96, _SMALL), ("small", 96, _DEEP), ("base", 128, _DEEP))
         for field, level in (("srf", 2), ("lrf", 3))
     },
     **{
-        f"{size}_{field}": {"channels": channels, "depth": 18, "focal_level": level, "focal_window": window, **_LARGE}
+        f"{size}_{field}": {"channels": channels, "focal_level": level, "focal_window": window, **_LARGE}
         for size, channels in (("large", 192), ("xlarge", 256))
         for field, level, window in (("fl3", 3, 5), ("fl4", 4, 3))
     },
     **{
         f"huge_{field}": {
             "channels": 352,
-            "depth": 18,
             "focal_level": level,
             "focal_window": 3,
             **_LARGE,
@@ -43,30 +41,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-class Parts(nn.Module):
-    """This package's embeddings and stages of a variant."""
-
-    def __init__(self, channels: int, depth: int, use_conv_embed: bool = False, **stage: Any) -> None:
-        super().__init__()
-        widths = [3, *(channels * 2**i for i in range(4))]
-        self.embeds = nn.ModuleList(
-            FocalEmbed(c1, c2, 2 if i else 4, use_conv_embed) for i, (c1, c2) in enumerate(itertools.pairwise(widths))
-        )
-        self.stages = nn.ModuleList(
-            FocalStage(c, n, **stage) for c, n in zip(widths[1:], (2, 2, depth, 2), strict=True)
-        )
-
-    def forward(self, x: Tensor) -> list[Tensor]:
-        features = []
-        for embed, stage in zip(self.embeds, self.stages, strict=True):
-            x = stage(embed(x))
-            features.append(x)
-        return features
-
-
 def timm(
     channels: int,
-    depth: int,
+    depths: tuple[int, ...],
     focal_level: int,
     focal_window: int,
     use_conv_embed: bool = False,
@@ -76,7 +53,7 @@ def timm(
 ) -> Any:
     model = TimmFocalNet(
         embed_dim=channels,
-        depths=(2, 2, depth, 2),
+        depths=depths,
         focal_levels=(focal_level,) * 4,
         focal_windows=(focal_window,) * 4,
         use_overlap_down=use_conv_embed,
@@ -90,7 +67,7 @@ def timm(
 
 def transformers(
     channels: int,
-    depth: int,
+    depths: tuple[int, ...],
     focal_level: int,
     focal_window: int,
     use_conv_embed: bool = False,
@@ -101,7 +78,7 @@ def transformers(
     theirs = FocalNetConfig(
         embed_dim=channels,
         hidden_sizes=[channels * 2**i for i in range(4)],
-        depths=[2, 2, depth, 2],
+        depths=[*depths],
         focal_levels=[focal_level] * 4,
         focal_windows=[focal_window] * 4,
         use_conv_embed=use_conv_embed,

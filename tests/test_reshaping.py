@@ -39,7 +39,7 @@ def made(name: str) -> nn.Module:
 
 def test_every_module_is_here() -> None:
     inside_others = {"C2FocalBlock", "DropPath", "FocalBlock", "LayerScale", "Mlp"}
-    public = {*collection.__all__, *focal.__all__} - inside_others
+    public = {*collection.__all__, *focal.__all__} - inside_others - {"FocalNet"}  # stages in sequence
     assert {cls.__name__ for cls, _, _ in MODULES.values()} == public
 
 

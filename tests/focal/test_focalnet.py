@@ -9,21 +9,21 @@ import focalnets
 import pytest
 import timm
 import torch
-from focalnets import VARIANTS, Parts, normalized
+from focalnets import VARIANTS, normalized
 from torch import Tensor, nn
 
-from yolo_focal.focal import DropPath, FocalBlock, FocalEmbed, FocalNorm, FocalStage, LayerScale, weights
+from yolo_focal.focal import DropPath, FocalBlock, FocalEmbed, FocalNet, FocalNorm, FocalStage, LayerScale, weights
 
 PEERS = {
     "timm": (focalnets.timm, focalnets.timm_features),
     "transformers": (focalnets.transformers, focalnets.transformers_features),
 }
 SRF = {**VARIANTS["tiny_srf"], "channels": 8}
-FL4 = {**VARIANTS["large_fl4"], "channels": 8, "depth": 2}
+FL4 = {**VARIANTS["large_fl4"], "channels": 8, "depths": (2, 2, 2, 2)}
 
 
-def loaded(parts: Parts, state: dict[str, Tensor]) -> list[str]:
-    return weights.load(weights.translate(state), list(parts.embeds), list(parts.stages))
+def loaded(net: FocalNet, state: dict[str, Tensor]) -> list[str]:
+    return weights.load(weights.translate(state), list(net.embeds), list(net.stages))
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-4)])
@@ -33,10 +33,10 @@ def test_every_stage_has_the_features_of_its_peers(
     variant: str, peer: str, dtype: torch.dtype, tolerance: float
 ) -> None:
     """With 8 channels and 3 blocks in the third stage; the slow test has a variant's own."""
-    options = {**VARIANTS[variant], "channels": 8, "depth": 3}
+    options = {**VARIANTS[variant], "channels": 8, "depths": (2, 2, 3, 2)}
     build, features = PEERS[peer]
     theirs = build(**options).to(dtype)
-    ours = Parts(**options).to(dtype).eval()
+    ours = FocalNet(**options).to(dtype).eval()
     assert loaded(ours, theirs.state_dict()) == []
     # transformers fills up images whose size is no multiple of its patches'
     for size in [(70, 83), (32, 64)] if peer == "timm" else [(32, 64)]:
@@ -56,7 +56,7 @@ def test_the_published_variants_have_the_features_of_timms(variant: str) -> None
         for parameter in theirs.parameters():
             if parameter.dim() > 1:  # wide layers with the weights of narrow ones grow without bound
                 parameter.normal_(0, 0.02)
-    ours = Parts(**VARIANTS[variant]).eval()
+    ours = FocalNet(**VARIANTS[variant]).eval()
     loaded(ours, theirs.state_dict())
     image = torch.rand(1, 3, 64, 96)
     with torch.no_grad():
@@ -66,11 +66,14 @@ def test_the_published_variants_have_the_features_of_timms(variant: str) -> None
 
 @pytest.mark.parametrize("options", [SRF, FL4], ids=["before", "behind"])
 def test_gradients_are_those_of_timms(options: dict[str, Any]) -> None:
-    theirs, ours = focalnets.timm(**options).double(), Parts(**options).double().eval()
+    theirs, ours = focalnets.timm(**options).double(), FocalNet(**options).double().eval()
     loaded(ours, theirs.state_dict())
     image = torch.rand(2, 3, 64, 64, dtype=torch.float64)
     gradients = []
-    for model, x, features in ((ours, image.clone(), Parts.forward), (theirs, image.clone(), focalnets.timm_features)):
+    for model, x, features in (
+        (ours, image.clone(), FocalNet.forward),
+        (theirs, image.clone(), focalnets.timm_features),
+    ):
         x.requires_grad_()
         sum(f.square().mean() for f in features(model, x if model is ours else normalized(x))).backward()
         gradients.append(x.grad)
@@ -79,7 +82,7 @@ def test_gradients_are_those_of_timms(options: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("options", [SRF, FL4, {**FL4, "use_postln_in_modulation": True}], ids=["srf", "fl4", "huge"])
 def test_the_papers_names_are_read(options: dict[str, Any]) -> None:
-    theirs, ours = focalnets.timm(**options), Parts(**options).eval()
+    theirs, ours = focalnets.timm(**options), FocalNet(**options).eval()
     state = focalnets.papers_names(theirs.state_dict())
     assert "patch_embed.proj.weight" in state
     assert "layers.0.downsample.proj.weight" in state
@@ -91,7 +94,7 @@ def test_the_papers_names_are_read(options: dict[str, Any]) -> None:
 
 
 def test_kernels_filled_up_with_zeros_give_the_same_features() -> None:
-    theirs, ours = focalnets.timm(**SRF).double(), Parts(**{**SRF, "focal_window": 9}).double().eval()
+    theirs, ours = focalnets.timm(**SRF).double(), FocalNet(**{**SRF, "focal_window": 9}).double().eval()
     lines = loaded(ours, theirs.state_dict())
     assert lines == [f"stage {i}: kernels of 3, 5 filled up with zeros to 9, 11" for i in (1, 2, 3, 4)]
     image = torch.rand(1, 3, 96, 64, dtype=torch.float64)
@@ -107,7 +110,7 @@ def test_gates_of_added_levels_are_zeros() -> None:
         for name, parameter in theirs.named_parameters():
             if ".modulation.f." in name:
                 parameter[-1] = 0
-    ours = Parts(**{**SRF, "focal_level": 4}).double().eval()
+    ours = FocalNet(**{**SRF, "focal_level": 4}).double().eval()
     lines = loaded(ours, theirs.state_dict())
     assert lines[0] == (
         "stage 1: 2 more focal levels, with gates of zeros and kernels that pass on "
@@ -128,7 +131,12 @@ def without(key: str) -> Any:
     [
         (SRF, SRF, dict, None),
         (SRF, {**SRF, "channels": 16}, dict, "channels: they have 16 32 64 128, and the model 8 16 32 64"),
-        (SRF, {**SRF, "depth": 18}, dict, "blocks of the stages: they have 2 2 18 2, and the model 2 2 6 2"),
+        (
+            SRF,
+            {**SRF, "depths": (2, 2, 18, 2)},
+            dict,
+            "blocks of the stages: they have 2 2 18 2, and the model 2 2 6 2",
+        ),
         (
             FL4,
             {**FL4, "use_conv_embed": False},
@@ -184,16 +192,16 @@ def without(key: str) -> Any:
 def test_weights_of_another_variant_are_refused_in_words(
     model: dict[str, Any], theirs: dict[str, Any], change: Any, message: str | None
 ) -> None:
-    parts = Parts(**model)
-    before = copy.deepcopy(parts.state_dict())
+    net = FocalNet(**model)
+    before = copy.deepcopy(net.state_dict())
     state = change(focalnets.timm(**theirs).state_dict())
     if message is None:
-        loaded(parts, state)
+        loaded(net, state)
         return
     with pytest.raises(ValueError) as caught:
-        loaded(parts, state)
+        loaded(net, state)
     assert str(caught.value) == message
-    assert all(torch.equal(value, before[key]) for key, value in parts.state_dict().items())
+    assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])

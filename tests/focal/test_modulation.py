@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from yolo_focal import FocalModulation
+from yolo_focal.focal import FocalStage
 
 CONFIGS = st.fixed_dictionaries(
     {
@@ -179,23 +180,28 @@ def test_weights_that_fit_in_part_are_named(caplog: pytest.LogCaptureFixture, mo
     ]
 
 
-# Saved when the class was defined in yolo_focal/focal.py: a module, an input and what the module made of it.
-BEFORE_REGROUPING = Path(__file__).with_name("module_before_regrouping.torch")
+# Modules, an input and what they made of it, each saved when its class was defined in the file that is named.
+SAVED = {
+    "module_before_regrouping.torch": FocalModulation,  # yolo_focal/focal.py
+    "focalnet_before_renaming.torch": FocalStage,  # yolo_focal/focal/net.py
+}
 
 
-def test_a_checkpoint_made_before_the_package_had_folders_loads() -> None:
-    saved = torch.load(BEFORE_REGROUPING, weights_only=False)
-    assert type(saved["module"]) is FocalModulation
+@pytest.mark.parametrize(("file", "cls"), SAVED.items())
+def test_a_checkpoint_made_before_the_class_moved_loads(file: str, cls: type[nn.Module]) -> None:
+    saved = torch.load(Path(__file__).with_name(file), weights_only=False)
+    assert cls in map(type, saved["module"].modules())
     torch.testing.assert_close(saved["module"](saved["input"]), saved["output"])
 
 
-def test_it_loads_in_restricted_mode() -> None:
+@pytest.mark.parametrize(("file", "cls"), SAVED.items())
+def test_it_loads_in_restricted_mode(file: str, cls: type[nn.Module]) -> None:
     from yolo_focal.hook.modules import registry  # noqa: F401  importing it allows the class
 
-    parts = [nn.Conv2d, nn.ModuleList, nn.Sequential, nn.GELU, nn.Dropout]
+    parts = [nn.Conv2d, nn.ModuleList, nn.Sequential, nn.GELU, nn.Dropout, nn.Identity]
     with torch.serialization.safe_globals(parts):
-        saved = torch.load(BEFORE_REGROUPING, weights_only=True)
-    assert type(saved["module"]) is FocalModulation
+        saved = torch.load(Path(__file__).with_name(file), weights_only=True)
+    assert cls in map(type, saved["module"].modules())
 
 
 def test_a_pickle_names_the_class_by_its_public_path() -> None:

@@ -20,7 +20,7 @@ from yolo_focal.focal import FocalEmbed, FocalStage
 from yolo_focal.twin import foreign
 
 # What yolov8n-focalnet-cls.yaml is; yolov8n-focalnet.yaml has larger windows.
-SMALLEST = {"channels": 32, "depth": 6, "focal_level": 2, "focal_window": 3}
+SMALLEST = {"channels": 32, "depths": (2, 2, 6, 2), "focal_level": 2, "focal_window": 3}
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ Checkpoints name the classes by this package, such as `yolo_focal.focal.FocalMod
 
 from yolo_focal.focal.block import DropPath, FocalBlock, LayerScale, Mlp
 from yolo_focal.focal.c2focal import C2Focal, C2FocalBlock
+from yolo_focal.focal.focalnet import FocalEmbed, FocalNet, FocalStage
 from yolo_focal.focal.modulation import FocalModulation
-from yolo_focal.focal.net import FocalEmbed, FocalStage
 from yolo_focal.focal.norm import FocalNorm
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "FocalBlock",
     "FocalEmbed",
     "FocalModulation",
+    "FocalNet",
     "FocalNorm",
     "FocalStage",
     "LayerScale",

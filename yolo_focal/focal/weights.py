@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from yolo_focal.focal.focalnet import FocalEmbed, FocalStage
 from yolo_focal.focal.modulation import rename_foreign_keys
-from yolo_focal.focal.net import FocalEmbed, FocalStage
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

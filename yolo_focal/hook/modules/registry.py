@@ -18,6 +18,7 @@ from yolo_focal.focal import (
     FocalBlock,
     FocalEmbed,
     FocalModulation,
+    FocalNet,
     FocalNorm,
     FocalStage,
     LayerScale,
@@ -179,5 +180,5 @@ def allow_users_classes() -> None:
 
 
 # The layers of the built-in modules too.
-safe_globals.allow(BackboneMap, C2FocalBlock, DropPath, FocalBlock, Holder, LayerScale, Mlp)
+safe_globals.allow(BackboneMap, C2FocalBlock, DropPath, FocalBlock, FocalNet, Holder, LayerScale, Mlp)
 safe_globals.allow(*(entry.cls for entry in _built_in.values()))  # type: ignore[arg-type]

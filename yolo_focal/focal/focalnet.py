@@ -1,15 +1,4 @@
-"""FocalEmbed and FocalStage: FocalNet (arXiv 2203.11926, section 3.3) is four of each in turn.
-
-The variants, all with MLPs of ratio 4; level l of a stage has the kernel `focal_window + 2 * l`:
-
-| variant | channels | depths | levels, first window | embeddings | norms |
-| --- | --- | --- | --- | --- | --- |
-| tiny | 96 | 2-2-6-2 | srf 2, 3; lrf 3, 3 | patches | before |
-| small | 96 | 2-2-18-2 | srf 2, 3; lrf 3, 3 | patches | before |
-| base | 128 | 2-2-18-2 | srf 2, 3; lrf 3, 3 | patches | before |
-| large | 192 | 2-2-18-2 | fl3 3, 5; fl4 4, 3 | overlapping | behind, LayerScale 1e-4 |
-| xlarge | 256 | 2-2-18-2 | fl3 3, 5; fl4 4, 3 | overlapping | behind, LayerScale 1e-4 |
-| huge | 352 | 2-2-18-2 | fl3 3, 3; fl4 4, 3 | overlapping | behind and inside the modulation, LayerScale 1e-4 |
+"""FocalNet (arXiv 2203.11926, section 3.3) and its parts, FocalEmbed and FocalStage.
 
 Differences from the paper's code: the downsampling stands before a stage and not at the end of the one before, so that
 a stage's output has its stage's stride; an overlapping first embedding can subtract the images' mean.
@@ -27,7 +16,7 @@ from yolo_focal.arguments import flag, integer, probability
 from yolo_focal.focal.block import FocalBlock
 from yolo_focal.focal.norm import FocalNorm
 
-__all__ = ["FocalEmbed", "FocalStage"]
+__all__ = ["FocalEmbed", "FocalNet", "FocalStage"]
 
 _OVERLAPPING = {4: (7, 2), 2: (3, 1)}  # stride -> kernel size and padding, as for classification
 
@@ -137,6 +126,55 @@ class FocalStage(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the stage's output, `(B, dim, H, W)` like the input."""
         return self.blocks(x)  # type: ignore[no-any-return]
+
+
+class FocalNet(nn.Module):
+    """FocalNet's backbone: an embedding and a stage, four times. In a model YAML each of them is a row.
+
+    `FocalNet(96, (2, 2, 6, 2), focal_level=3)` is the tiny one with large receptive fields. The variants, all with MLPs
+    of ratio 4; level l of a stage has the kernel `focal_window + 2 * l`:
+
+    | variant | channels | depths | levels, first window | embeddings | norms |
+    | --- | --- | --- | --- | --- | --- |
+    | tiny | 96 | 2-2-6-2 | srf 2, 3; lrf 3, 3 | patches | before |
+    | small | 96 | 2-2-18-2 | srf 2, 3; lrf 3, 3 | patches | before |
+    | base | 128 | 2-2-18-2 | srf 2, 3; lrf 3, 3 | patches | before |
+    | large | 192 | 2-2-18-2 | fl3 3, 5; fl4 4, 3 | overlapping | behind, LayerScale 1e-4 |
+    | xlarge | 256 | 2-2-18-2 | fl3 3, 5; fl4 4, 3 | overlapping | behind, LayerScale 1e-4 |
+    | huge | 352 | 2-2-18-2 | fl3 3, 3; fl4 4, 3 | overlapping | behind and inside the modulation, LayerScale 1e-4 |
+
+    Args:
+        channels: Channels of the first stage; each of the others has twice as many as the one before.
+        depths: Number of blocks of each stage.
+        use_conv_embed: Overlapping patches.
+        **stage: Further arguments of every FocalStage, such as `focal_level`.
+
+    Raises:
+        TypeError: An argument has the wrong type.
+        ValueError: An argument has an invalid value; the message names a valid one.
+
+    Shape:
+        Input `(B, 3, H, W)`; output a list with the map of each stage, `(B, channels, H / 4, W / 4)` the first.
+    """
+
+    __module__ = "yolo_focal.focal"  # checkpoints name the class by this path
+
+    def __init__(self, channels: int, depths: Sequence[int], use_conv_embed: bool = False, **stage: Any) -> None:
+        super().__init__()
+        widths = [3, *(channels * 2**number for number in range(len(depths)))]
+        self.embeds = nn.ModuleList(
+            FocalEmbed(c1, c2, 2 if number else 4, use_conv_embed)
+            for number, (c1, c2) in enumerate(zip(widths, widths[1:]))
+        )
+        self.stages = nn.ModuleList(FocalStage(dim, depth, **stage) for dim, depth in zip(widths[1:], depths))
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Return each stage's map, the finest first."""
+        maps = []
+        for embed, stage in zip(self.embeds, self.stages):
+            x = stage(embed(x))
+            maps.append(x)
+        return maps
 
 
 def _rates(drop_path: Any, depth: int) -> list[float]:
