@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-REPO = Path(__file__).resolve().parent.parent
+REPO = Path(__file__).resolve().parents[2]
 SETTINGS = Path(tempfile.mkdtemp(prefix="yolo-focal-tests-"))
 YOLO = str(Path(sysconfig.get_path("scripts")) / "yolo")
 COMMAND = str(Path(sysconfig.get_path("scripts")) / "yolo-focal")
