@@ -6,6 +6,7 @@ a stage's output has its stage's stride; an overlapping first embedding can subt
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -164,14 +165,16 @@ class FocalNet(nn.Module):
         widths = [3, *(channels * 2**number for number in range(len(depths)))]
         self.embeds = nn.ModuleList(
             FocalEmbed(c1, c2, 2 if number else 4, use_conv_embed)
-            for number, (c1, c2) in enumerate(zip(widths, widths[1:]))
+            for number, (c1, c2) in enumerate(itertools.pairwise(widths))
         )
-        self.stages = nn.ModuleList(FocalStage(dim, depth, **stage) for dim, depth in zip(widths[1:], depths))
+        self.stages = nn.ModuleList(
+            FocalStage(dim, depth, **stage) for dim, depth in zip(widths[1:], depths, strict=True)
+        )
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Return each stage's map, the finest first."""
         maps = []
-        for embed, stage in zip(self.embeds, self.stages):
+        for embed, stage in zip(self.embeds, self.stages, strict=True):
             x = stage(embed(x))
             maps.append(x)
         return maps
