@@ -16,6 +16,7 @@ from support import run
 from torch import nn
 from ultralytics import YOLO
 from ultralytics.nn import tasks
+from ultralytics.nn.modules import Classify
 
 import yolo_focal
 from yolo_focal import ConfigError
@@ -368,22 +369,16 @@ def test_an_unknown_name_says_what_is_registered_and_what_is_meant(tmp_path: Pat
     )
 
 
-class Named(nn.Module):
-    """Stands for a head of Ultralytics' that a user's head inherits from."""
-
-    __module__ = "ultralytics.nn.modules.head"
-
-
-class Head(Named):
+class Head(Classify):
     """Uses a name that Ultralytics sets."""
 
     def __init__(self, channels: int) -> None:
-        super().__init__()
+        super().__init__(channels, 4)
         self.f = channels
 
 
 def test_a_head_that_would_be_held_is_refused(tmp_path: Path) -> None:
-    yolo_focal.register(Head)
+    yolo_focal.register(Head, channels="same")
     file = write(tmp_path, [-1, 1, "Head", []])
     with pytest.raises(ConfigError) as caught:
         YOLO(str(file))

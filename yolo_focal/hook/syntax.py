@@ -171,9 +171,11 @@ class _ThreeNumbers(ast.NodeTransformer):
 
 
 def _set_location(tree: ast.AST, source: ast.stmt) -> None:
-    """Give every node of a tree the line and column of a statement."""
+    """Give every node of a tree the line and column at which a statement begins."""
     for node in ast.walk(tree):
         ast.copy_location(node, source)
+        if hasattr(node, "end_lineno"):  # or Python counts a call with a point to the statement's last line
+            node.end_lineno, node.end_col_offset = source.lineno, source.col_offset
 
 
 def is_dispatch(node: ast.stmt) -> bool:
