@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 
@@ -48,3 +49,16 @@ def test_the_page_in_chinese_has_the_same_code_sections_figures_and_links(page: 
     assert targets(chinese) == targets(page)
     assert links(chinese)[0] == page.name
     assert links(page)[0] == chinese.name
+
+
+def wrapped(page: Path) -> list[str]:
+    """Return the lines of a page that go on with the paragraph or list item of the line before."""
+    begins = r"\s*([-*] |\d+\. |\||#|<|>|:::|options:|members:)|!\[|$"
+    lines = prose(page).splitlines()
+    return [line for before, line in itertools.pairwise(lines) if before and not re.match(begins, line)]
+
+
+@pytest.mark.parametrize("page", PAIRS, ids=name)
+def test_a_paragraph_in_chinese_is_one_line(page: Path) -> None:
+    """Browsers show a line's end as a space, which Chinese has not."""
+    assert wrapped(translation(page)) == []
