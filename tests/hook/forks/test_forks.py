@@ -13,7 +13,7 @@ from pathlib import Path
 import own_fork
 import pytest
 from filelock import FileLock
-from support import COMMAND, YOLO, python, run
+from support import COMMAND, YOLO, further, python, run
 
 BUILD = """
 import json, sys, warnings
@@ -106,13 +106,14 @@ def test_what_cannot_be_built_is_said(fork: Path, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_other_models_are_what_they_are_without_the_fork(fork: Path, tmp_path: Path) -> None:
     with_fork = python(OUTPUTS, cwd=tmp_path, YOLO_FOCAL_MODULES=str(fork))
     assert found(with_fork) == found(python(OUTPUTS, cwd=tmp_path))
     assert len(found(with_fork)) == 3
 
 
-@pytest.mark.parametrize(("name", "safe"), [("added", "1"), ("backbone", "0"), ("named", "0")])
+@pytest.mark.parametrize(("name", "safe"), [("added", "1"), *further(("backbone", "0"), ("named", "0"))])
 def test_a_checkpoint_of_the_fork_finds_the_same_boxes(
     name: str, safe: str, fork: Path, in_fork: Callable[[str], str], tmp_path: Path
 ) -> None:
@@ -160,6 +161,13 @@ def test_adopt_says_what_a_fork_has_and_writes_nothing_into_it(fork: Path, tmp_p
     assert sorted(fork.rglob("*")) == before
 
 
+@pytest.mark.slow
+def test_doctor_names_it(fork: Path, tmp_path: Path) -> None:
+    printed = run(COMMAND, "doctor", cwd=tmp_path, YOLO_FOCAL_MODULES=str(fork)).stdout
+    assert f"fork: {fork}, 13 modules that only it has; `yolo-focal adopt {fork}` tries its files" in printed
+
+
+@pytest.mark.slow
 def test_deactivated_it_is_not_found(fork: Path, tmp_path: Path) -> None:
     code = (
         "import yolo_focal; from ultralytics import YOLO; import ultralytics.nn.modules.block as block\n"
@@ -171,6 +179,7 @@ def test_deactivated_it_is_not_found(fork: Path, tmp_path: Path) -> None:
     assert found(python(code, cwd=tmp_path, YOLO_FOCAL_MODULES=str(fork))) == ["True", "False", "True"]
 
 
+@pytest.mark.slow
 def test_a_changed_file_of_the_fork_is_another_model_to_compare(
     tmp_path: Path,
 ) -> None:
