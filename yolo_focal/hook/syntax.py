@@ -174,7 +174,8 @@ def _set_location(tree: ast.AST, source: ast.stmt) -> None:
     """Give every node of a tree the line and column at which a statement begins."""
     for node in ast.walk(tree):
         ast.copy_location(node, source)
-        if hasattr(node, "end_lineno"):  # or Python counts a call with a point to the statement's last line
+        # Where it ends too, or Python counts a call of a method to the statement's last line.
+        if isinstance(node, (ast.stmt, ast.expr)):
             node.end_lineno, node.end_col_offset = source.lineno, source.col_offset
 
 

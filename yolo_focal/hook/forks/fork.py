@@ -62,11 +62,13 @@ class Fork:
             in_fork: Whether the YAML file lies in the fork, where a name that both have means the fork's if it differs;
                 but a head is the release's, because its loss and its exporter are.
         """
+        if name in stock and not in_fork:  # the fork's files need not be read
+            return False
         where = self.rows.get(name)
         if where is None or name not in stock:
             return where is not None
         differs = not self.index.is_stock(where.module) or where in self.index.changed
-        return in_fork and differs and where.module != HEADS
+        return differs and where.module != HEADS
 
     def find(self, name: str, where: str) -> Any:
         """Import what a row's name means.
