@@ -74,8 +74,8 @@ def read(
 
 def legacy_behind(config: dict[str, Any], row: object, legacy: Any) -> Any:
     """Return the parser's `legacy` behind a row, which a fork's parser may have changed."""
-    named = forks.current()
-    if named is not None and named.legacy is not None and forks.FROM_FORK in config:
+    named = forks.current() if forks.FROM_FORK in config else None
+    if named is not None and named.legacy is not None:
         return named.legacy
     return row.legacy if isinstance(row, fork.ForkRow) else legacy
 

@@ -62,7 +62,7 @@ class Fork:
             in_fork: Whether the YAML file lies in the fork, where a name that both have means the fork's if it differs;
                 but a head is the release's, because its loss and its exporter are.
         """
-        if name in stock and not in_fork:  # the fork's files need not be read
+        if "." in name or (name in stock and not in_fork):  # torch's or the release's: no file of the fork is read
             return False
         where = self.rows.get(name)
         if where is None or name not in stock:
