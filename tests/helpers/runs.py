@@ -19,6 +19,7 @@ def result(score: float = 0.5, work: dict[str, Any] | None = None, **other: Any)
     told = {"batch": 16, "imgsz": 640, "epochs": 50, "images": 2, "transferred": [3, 5], "order": "0", "layers": {}}
     environment = {"ultralytics": "8", "torch": "2", "yolo-focal": "0", "python": "3", "device": "cpu (x)", "host": "h"}
     own: dict[str, Any] = {
+        "task": "detect",
         "fingerprint": "0",
         "metrics": {METRICS["detect"]: score + 0.01},
         "classes": {"cat": score + 0.1, "dog": score - 0.1},

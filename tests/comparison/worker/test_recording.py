@@ -12,6 +12,7 @@ import cv2
 import few
 import numpy as np
 import pytest
+import runs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulate_bootstrap import scene, simulated, trained
@@ -23,7 +24,6 @@ from yolo_focal.comparison.stats.average_precision import Scorer
 from yolo_focal.comparison.stats.bootstrap import Resampled, over_images, resample
 from yolo_focal.comparison.store import validations
 from yolo_focal.comparison.store.run_folder import METRICS, RunSpec, validation_file
-from yolo_focal.comparison.store.run_result import Work
 from yolo_focal.comparison.store.validations import Validation
 from yolo_focal.comparison.worker import recorder, run
 from yolo_focal.comparison.worker.recorder import Recorder
@@ -290,9 +290,9 @@ def test_the_last_epochs_score_is_that_of_all_records_or_of_the_curve(
         place="",
         fingerprint="0",
     )
-    work = Work(batch=4, imgsz=64, images=4, epochs=5, transferred=None, layers={}, order="")
-    scores = run._last_scores(tmp_path, "detect", task, work, [0.1, 0.2, 0.3, 0.4, 0.5])
-    assert (run._is_recorded(tmp_path, task, work), len(scores)) == (recorded, 3)
+    result = runs.result(work={"epochs": 5})
+    scores = run._last_scores(tmp_path, task, result, [0.1, 0.2, 0.3, 0.4, 0.5])
+    assert (run._is_recorded(tmp_path, task, result), len(scores)) == (recorded, 3)
     assert np.mean(scores) == pytest.approx(mean)
 
 

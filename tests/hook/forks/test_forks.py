@@ -14,6 +14,7 @@ import own_fork
 import pytest
 from filelock import FileLock
 from support import COMMAND, YOLO, further, python, run
+from ultralytics.utils import ASSETS
 
 BUILD = """
 import json, sys, warnings
@@ -219,8 +220,7 @@ def test_it_trains_validates_predicts_and_is_exported(name: str, data: str, fork
     if name in {"added", "backbone"}:  # the heads' own tests are long enough
         run(*train, f"model={best}", cwd=tmp_path, **known)
     run(YOLO, "val", f"model={best}", f"data={data}", *small, cwd=tmp_path, ULTRALYTICS_SAFE_LOAD="1", **known)
-    image = next((tmp_path.rglob("*.bmp")), None) or next(Path(own_fork.__file__).parents[1].rglob("*.jpg"))
-    run(YOLO, "predict", f"model={best}", f"source={image}", "imgsz=64", cwd=tmp_path, **known)
+    run(YOLO, "predict", f"model={best}", f"source={ASSETS}", "imgsz=64", cwd=tmp_path, **known)
     run(YOLO, "export", f"model={best}", "format=onnx", "imgsz=64", cwd=tmp_path, **known)
     run(YOLO, "val", "model=best.onnx", f"data={data}", *small, cwd=tmp_path, **known)
     refused = run(YOLO, "val", f"model={best}", cwd=tmp_path, check=False).stdout

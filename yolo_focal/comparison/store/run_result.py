@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,57 +43,72 @@ class OnTestImages:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunResult:
-    """What a run writes when it has ended.
+class Trained:
+    """What a training says of itself.
 
     Attributes:
-        fingerprint: That of its task.
+        task: Ultralytics' name of the task.
         metrics: Ultralytics' metrics of the best checkpoint on the validation images.
         classes: AP of each class that has labels.
         names: Names of all classes.
-        sizes: AP of small, medium and large objects; empty where boxes are not upright or there is no record.
-        scores: What a run may be compared by: "best", "last", "mean_of_last", and "test" where there are test images.
-        last_epochs: Number of epochs that "mean_of_last" is of.
-        recorded: Whether there are records of all validations that the score is made of.
-        curve: The metric after each epoch.
-        nan_epoch: The first epoch, counted from 1, whose loss was not finite; None if there is none.
         seconds: Of all epochs.
         cpu_seconds: Of all epochs.
         peak_memory_mib: Largest memory in use.
         work: What the trainer has done.
         environment: Versions and machine.
         without: What the run went on without, and the name that its release of Ultralytics lacks for it.
-        test: On the test images; None where there are none.
     """
 
-    fingerprint: str
+    task: str
     metrics: dict[str, float]
     classes: dict[str, float]
     names: list[str]
-    sizes: dict[str, float]
-    scores: dict[str, float | None]
-    last_epochs: int
-    recorded: bool
-    curve: list[float]
-    nan_epoch: int | None
     seconds: float
     cpu_seconds: float
     peak_memory_mib: float
     work: Work
     environment: dict[str, str]
     without: dict[str, str]
-    test: OnTestImages | None
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON has it."""
         return asdict(self)
 
     @classmethod
-    def from_json(cls, content: dict[str, Any]) -> RunResult:
+    def from_json(cls, content: dict[str, Any]) -> Self:
         """Return what `as_json` has written.
 
         Raises:
             TypeError: The content has other keys.
         """
-        test = content["test"] and OnTestImages(**content["test"])
-        return cls(**{**content, "work": Work(**content["work"]), "test": test})
+        return cls(**{**content, "work": Work(**content["work"])})
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult(Trained):
+    """What a run writes when it has ended.
+
+    Attributes:
+        fingerprint: That of its task.
+        sizes: AP of small, medium and large objects; empty where boxes are not upright or there is no record.
+        scores: What a run may be compared by: "best", "last", "mean_of_last", and "test" where there are test images.
+        last_epochs: Number of epochs that "mean_of_last" is of.
+        recorded: Whether there are records of all validations that the score is made of.
+        curve: The metric after each epoch.
+        nan_epoch: The first epoch, counted from 1, whose loss was not finite; None if there is none.
+        test: On the test images; None where there are none.
+    """
+
+    fingerprint: str
+    sizes: dict[str, float]
+    scores: dict[str, float | None]
+    last_epochs: int
+    recorded: bool
+    curve: list[float]
+    nan_epoch: int | None
+    test: OnTestImages | None
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Self:
+        """Return what `as_json` has written; see `Trained.from_json`."""
+        return super().from_json({**content, "test": content["test"] and OnTestImages(**content["test"])})

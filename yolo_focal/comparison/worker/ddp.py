@@ -19,12 +19,13 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from yolo_focal.comparison.launch.process import end_with_the_parent
 from yolo_focal.comparison.store.files import read_json, write_json
 from yolo_focal.comparison.store.run_folder import read_task, training_folder
+from yolo_focal.comparison.store.run_result import Trained
 
 _TRAINED = "trained.json"
 _HANDLED = (signal.SIGTERM, signal.SIGINT)
 
 
-def train(folder: Path, processes: int) -> dict[str, Any]:
+def train(folder: Path, processes: int) -> Trained:
     """Train a run in several processes, or go on with its last snapshot; see `train.train`.
 
     Args:
@@ -53,7 +54,7 @@ def train(folder: Path, processes: int) -> dict[str, Any]:
         if failure.exitcode < 0:
             signal.raise_signal(-failure.exitcode)
         raise RuntimeError(_message(failure))
-    found: dict[str, Any] = read_json(trained)
+    found = Trained.from_json(read_json(trained))
     trained.unlink()
     return found
 
@@ -92,8 +93,8 @@ def main(folder: Path) -> None:
     task = read_task(folder)
     assert task is not None
     found = train.train(folder, task)
-    if found:
-        write_json(folder / _TRAINED, found)
+    if found is not None:
+        write_json(folder / _TRAINED, found.as_json())
 
 
 if __name__ == "__main__":

@@ -35,7 +35,8 @@ def keep(validation: Validation, validator: Any, file: Path) -> None:
     """
     task, images = ultralytics.validated_task(validator), ultralytics.validated_images(validator)
     score, its_own = Scorer(validation, task).score(), ultralytics.metrics(validator)[METRICS[task]]
-    if len(validation.images) == images and abs(score - its_own) <= _SAME:
+    counted_twice = _repeated(validator) / images  # by Ultralytics; each changes the accuracy by one image at most
+    if len(validation.images) == images and abs(score - its_own) <= _SAME + counted_twice:
         validations.save(validation, file)
         return
     LOGGER.warning(
@@ -97,10 +98,8 @@ class Recorder:
         first = distributed.get_rank() == 0
         gathered: list[Any] = [None] * distributed.get_world_size() if first else []
         distributed.gather_object(self._parts, gathered or None)
-        sampler = ultralytics.sampler(validator)
-        if first and not self.unsupported and isinstance(sampler, DistributedSampler):
-            repeated = sampler.total_size - ultralytics.validated_images(validator)  # so that all have as many images
-            for parts in gathered[len(gathered) - repeated :]:
+        if first and not self.unsupported:
+            for parts in gathered[len(gathered) - _repeated(validator) :]:
                 parts.pop()
         self._parts = [part for parts in gathered for part in parts]
 
@@ -108,6 +107,13 @@ class Recorder:
         if self._parts and not self.unsupported:
             self._keep(_join(self._parts), validator)
         self._parts = []
+
+
+def _repeated(validator: Any) -> int:
+    """Return how many images the sampler repeats, so that each of several processes has as many."""
+    sampler = ultralytics.sampler(validator)
+    shared = isinstance(sampler, DistributedSampler)
+    return sampler.total_size - ultralytics.validated_images(validator) if shared else 0
 
 
 def _statistics(validator: Any) -> dict[str, Any]:

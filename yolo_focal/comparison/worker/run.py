@@ -32,7 +32,7 @@ from yolo_focal.comparison.store.run_folder import (
     validation_files,
     write_result,
 )
-from yolo_focal.comparison.store.run_result import OnTestImages, RunResult, Work
+from yolo_focal.comparison.store.run_result import OnTestImages, RunResult, Trained
 from yolo_focal.comparison.worker import ddp, recorder, train
 from yolo_focal.errors import ConfigError
 from yolo_focal.files import sync_folder
@@ -54,29 +54,27 @@ def _run(folder: Path, task: RunSpec) -> None:
         train.clear(folder)
     gpus = len(devices.numbers(task.arguments["device"]))
     trained = train.train(folder, task) if gpus < 2 else ddp.train(folder, gpus)
-    kind = trained.pop("task")
+    assert trained is not None  # as it is in the only process, or the first
     results = training_folder(folder)
     curve = read_curve(results / "results.csv", task.metric)
-    work = Work(**trained.pop("work"))
-    last = _last_scores(folder, kind, task, work, curve.values)
+    last = _last_scores(folder, task, trained, curve.values)
     scores = {
-        "best": trained["metrics"][task.metric],
+        "best": trained.metrics[task.metric],
         "last": last[-1] if last else None,
         "mean_of_last": float(np.mean(last)) if last else None,
     }
-    recorded, test = _is_recorded(folder, task, work), None
+    recorded, without, test = _is_recorded(folder, task, trained), trained.without, None
     if task.test:
         metrics, unsupported = _validate_on_test(folder, results, task)
-        test = OnTestImages(**train.found(metrics), sizes=_by_size(kind, folder / TEST))
-        trained["without"].update({"records": unsupported} if unsupported else {})
+        test = OnTestImages(**train.found(metrics), sizes=_by_size(trained.task, folder / TEST))
+        without = {**without, "records": unsupported} if unsupported else without
         scores["test"] = test.metrics.get(task.metric)
         recorded = bool(validations.load_all([folder / TEST]))
     sync_folder(results / "weights")
     result = RunResult(
+        **{**vars(trained), "without": without},
         fingerprint=task.fingerprint,
-        **trained,
-        work=work,
-        sizes=_by_size(kind, *validation_files(folder)[-1:]),
+        sizes=_by_size(trained.task, *validation_files(folder)[-1:]),
         scores=scores,
         last_epochs=len(last),
         recorded=recorded,
@@ -112,18 +110,20 @@ def _by_size(task: str, *files: Path) -> dict[str, float]:
     return ap_by_size.average_precisions(found[0]) if found and task in ap_by_size.TASKS else {}
 
 
-def _is_recorded(folder: Path, task: RunSpec, work: Work) -> bool:
+def _is_recorded(folder: Path, task: RunSpec, trained: Trained) -> bool:
     """Return whether there are records of all of the last epochs."""
-    return len(validations.load_all(validation_files(folder))) == min(task.last_epochs, work.epochs)
+    return len(validations.load_all(validation_files(folder))) == min(task.last_epochs, trained.work.epochs)
 
 
-def _last_scores(folder: Path, kind: str, task: RunSpec, work: Work, curve: list[float]) -> list[float]:
+def _last_scores(folder: Path, task: RunSpec, trained: Trained, curve: list[float]) -> list[float]:
     """Return the last epochs' scores.
 
     They are those of the records, which are more exact than the curve; where one is missing, the curve's.
     """
-    if _is_recorded(folder, task, work):
-        return [Scorer(validation, kind).score() for validation in validations.load_all(validation_files(folder))]
+    if _is_recorded(folder, task, trained):
+        return [
+            Scorer(validation, trained.task).score() for validation in validations.load_all(validation_files(folder))
+        ]
     return curve[-task.last_epochs :]
 
 

@@ -19,6 +19,7 @@ from ultralytics.utils import LOCAL_RANK, LOGGER, RANK
 from yolo_focal.comparison.stats import starts
 from yolo_focal.comparison.store import validations
 from yolo_focal.comparison.store.run_folder import BEST, SNAPSHOTS, TIMES, RunSpec, training_folder, validation_file
+from yolo_focal.comparison.store.run_result import Trained, Work
 from yolo_focal.comparison.worker import recorder
 from yolo_focal.comparison.worker import ultralytics_trainer as ultralytics
 from yolo_focal.comparison.worker.resume import Snapshots
@@ -37,7 +38,7 @@ def clear(folder: Path) -> None:
         shutil.rmtree(remains) if remains.is_dir() else remains.unlink(missing_ok=True)
 
 
-def train(folder: Path, task: RunSpec) -> dict[str, Any]:
+def train(folder: Path, task: RunSpec) -> Trained | None:
     """Train, or go on with the last snapshot.
 
     Args:
@@ -45,7 +46,7 @@ def train(folder: Path, task: RunSpec) -> dict[str, Any]:
         task: What to train.
 
     Returns:
-        What a result says of the training itself, as JSON has it; {} in all processes of several but the first.
+        What the training says of itself; None in all processes of several but the first.
     """
     if torch.cuda.is_available():
         torch.cuda.set_device(max(LOCAL_RANK, 0))
@@ -85,7 +86,7 @@ def train(folder: Path, task: RunSpec) -> dict[str, Any]:
     metrics = model.train(data=task.data, seed=task.seed, **own, **task.arguments)
     LOGGER.removeHandler(transferred)
     if RANK > 0:
-        return {}
+        return None
     lacking = {
         "snapshots": snapshots.unsupported,
         "records": recorded.unsupported,
@@ -95,20 +96,20 @@ def train(folder: Path, task: RunSpec) -> dict[str, Any]:
     for part, name in without.items():
         LOGGER.warning(f"Trained without {part}: this release of Ultralytics has no {name}")
     told = {"batch": task.arguments["batch"], "imgsz": task.arguments["imgsz"], "images": None}
-    return {
-        "task": model.task,
+    return Trained(
+        task=model.task,
         **found(metrics),
         **measured.totals(),
-        "work": {
+        work=Work(
             **(told if measured.unsupported else ultralytics.work(model.trainer)),
-            "epochs": measured.epochs,
-            "transferred": transferred.counts,
-            "layers": origins,
-            "order": measured.order(),
-        },
-        "environment": environment(_told_device(task) if measured.unsupported else ultralytics.device(model.trainer)),
-        "without": without,
-    }
+            epochs=measured.epochs,
+            transferred=transferred.counts,
+            layers=origins,
+            order=measured.order(),
+        ),
+        environment=environment(_told_device(task) if measured.unsupported else ultralytics.device(model.trainer)),
+        without=without,
+    )
 
 
 def found(metrics: Any) -> dict[str, Any]:
