@@ -214,6 +214,9 @@ BRANCHES = f"""
         elif m in {{{OWN_HEADS}}}:
             args.append([ch[x] for x in f])
         elif m is AIFI:"""
+KEYS = """
+        args = [d[a] if a in ("head_channel", "fusion_mode") else a for a in args]
+        m = d[m] if m == "node_mode" else m"""
 BUILD = """
         if isinstance(c2, list):
             m_, t = m, type(m).__name__
@@ -241,6 +244,7 @@ EDITS = {
         )
     ],
     "nn/tasks.py": [
+        ("\n        m = (\n            getattr(torch.nn", f"{KEYS}\n        m = (\n            getattr(torch.nn"),
         (
             "\nfrom ultralytics.nn.modules import (",
             f"\nfrom ultralytics.nn.modules import (Absent, {NAMES}, {OWN_HEADS}, Named,",
@@ -292,6 +296,23 @@ head:
   - [[-1, 4], 1, Fusion, [128]]
   - [[6, 3], 1, Detect, [nc]]
 """
+# Rows that name a module and arguments by keys of the file.
+KEYED = """
+nc: 4
+node_mode: C2f
+head_channel: 64
+scales:
+  n: [0.33, 0.25, 1024, 8]
+  s: [0.33, 0.50, 1024, 12]
+backbone:
+  - [-1, 1, Conv, [head_channel, 3, 2]]
+  - [-1, 1, Conv, [128, 3, 2]]
+head:
+  - [-1, 3, node_mode, [head_channel]]
+  - [-1, 1, SameAttention, [8]]
+  - [[1, 3], 1, Fusion, [head_channel]]
+  - [[3, 4], 1, Detect, [nc]]
+"""
 NAMED = """
 nc: 4
 backbone:
@@ -312,6 +333,7 @@ CONFIGS = {
         block="C3k2", same="FocalModulation", same_args="[]", wide="Threshold", head="Detect, [nc]"
     ),
     "yolov8-backbone.yaml": BACKBONE,
+    "yolov8-keyed.yaml": KEYED,
     "yolov8-named.yaml": NAMED,
     "yolov8-absent.yaml": CONFIG.format(block="C2f", same="Named", same_args="[]", wide="Absent", head="Detect, [nc]"),
     **{

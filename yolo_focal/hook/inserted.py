@@ -31,6 +31,7 @@ def check_rows(config: dict[str, Any]) -> None:
     plugins.load(beside=config.get("yaml_file") or "")
     layer_seed.apply(0)
     parser = sys._getframe(1)
+    fork.name_by_value(config, parser.f_globals)
     fork.expand_backbone(config, _place(config, 0), parser.f_globals, parser.f_locals)
     for index, row in enumerate(config["backbone"] + config["head"]):
         if isinstance(row, list) and len(row) > 2 and isinstance(row[2], str) and registry.find(row[2]):

@@ -82,12 +82,19 @@ def fit(original: Any, layers: dict[int, nn.Module], files: list[Path], imgsz: i
 
 def explained(curve: list[Point]) -> list[str]:
     """Return a line for each layer of a curve: what it explains of the old one's output on held-out images."""
-    lines = []
-    for layer, loss in {point.layer: point.held_out for point in curve}.items():  # the last point of each
-        share = f"explains {1 - loss:.1%} of the old layer's variance on images that were held out from the fit"
-        none = f"how well it fits other images is not known: of fewer than {_HELD_OUT} none were held out"
-        lines.append(f"layer {layer}: {none if math.isnan(loss) else share}")
-    return lines
+    last = {point.layer: point.held_out for point in curve}
+    return [f"layer {layer}: {_in_words(loss)}" for layer, loss in last.items()]
+
+
+def _in_words(unexplained: float) -> str:
+    if math.isnan(unexplained):
+        return f"how well it fits other images is not known: of fewer than {_HELD_OUT} none were held out"
+    if unexplained < 1:
+        return f"explains {1 - unexplained:.1%} of the old layer's variance on images that were held out from the fit"
+    return (
+        f"explains nothing of the old layer's output: on images that were held out from the fit its mean squared error "
+        f"is {unexplained:.1f} times the variance"
+    )
 
 
 def _fit(original: Any, layers: dict[int, nn.Module], files: list[Path], imgsz: int) -> list[Point]:

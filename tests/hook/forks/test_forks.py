@@ -86,7 +86,7 @@ def models_of(fork: Path) -> Path:
 
 
 def test_rows_build_what_they_build_in_the_fork(fork: Path, in_fork: Callable[[str], str], tmp_path: Path) -> None:
-    names = ["plain", "added", "focal-named", "backbone"]
+    names = ["plain", "added", "focal-named", "backbone", "keyed"]
     (theirs,) = found(in_fork(BUILD % (names, models_of(fork))))
     (ours,) = found(python(BUILD % (names, models_of(fork)), cwd=tmp_path, YOLO_FOCAL_MODULES=str(fork)))
     assert json.loads(ours) == json.loads(theirs)

@@ -167,7 +167,7 @@ def _run_name(plan: Plan, number: int) -> str:
 
 
 def _speed(analysis: Analysis, costs: Mapping[str, Cost]) -> Figure | None:
-    """Draw each model's accuracy over the time of an image, both with their spread."""
+    """Draw each model's accuracy over the time of an image, both with their range."""
     plan = analysis.plan
     where, times = _times(costs)
     if not times:

@@ -1,4 +1,4 @@
-"""How far a difference would move on other images too: a bootstrap over images joined with the spread over seeds."""
+"""How far a difference would move on other images too: a bootstrap over images joined with the deviation over seeds."""
 
 from __future__ import annotations
 

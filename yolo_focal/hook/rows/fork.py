@@ -41,6 +41,24 @@ def module_of(name: str, config: Mapping[str, Any], stock: Mapping[str, Any], wh
     return fork.find(name, where) if fork.has(name, stock, forks.FROM_FORK in config) else None
 
 
+def name_by_value(config: dict[str, Any], stock: Mapping[str, Any]) -> None:
+    """Put the values of the YAML file's own keys in the place of their names, in rows of a file that lies in a fork.
+
+    Forks have `node_mode: C2f` and `head_channel: 256` beside `nc`, and rows such as `[-1, 3, node_mode,
+    [head_channel]]`. The arguments of a row that names a module of the fork are left to the fork's parser.
+    """
+    fork = forks.current()
+    if fork is None or forks.FROM_FORK not in config:
+        return
+    for row in (*config["backbone"], *config["head"]):
+        _, _, name, args = row
+        value = config.get(name)
+        if isinstance(value, str):
+            row[2] = value
+        if isinstance(value, str) or not fork.has(name, stock, in_fork=True):
+            row[3] = [config.get(arg, arg) if isinstance(arg, str) else arg for arg in args]
+
+
 def expand_backbone(config: dict[str, Any], first: Place, stock: Mapping[str, Any], parser: Mapping[str, Any]) -> None:
     """Add the rows of its maps behind a first row whose module returns several; it is read here, and built.
 
