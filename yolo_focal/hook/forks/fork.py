@@ -54,21 +54,21 @@ class Fork:
         return None if self.parser.knows_legacy else "DWConv" not in self.index.names_used(Defined(HEADS, "Detect"))
 
     def has(self, name: str, stock: Mapping[str, Any], in_fork: bool) -> bool:
-        """Return whether a row's name means a module of the fork.
+        """Return whether a row is read by the fork's parser, and its name means what it means in the fork.
 
         Args:
             name: The name.
             stock: The globals of the installed release's parser.
-            in_fork: Whether the YAML file lies in the fork, where a name that both have means the fork's if it differs;
-                but a head is the release's, because its loss and its exporter are.
+            in_fork: Whether the YAML file lies in the fork. There all rows are, whose branches may differ too; but a
+                head is the release's, because its loss and its exporter are, and so is a module of torch's that the
+                fork's parser does not name.
         """
+        if name.startswith("nn."):
+            return in_fork and name in self.parser.of_torch
         if "." in name or (name in stock and not in_fork):  # torch's or the release's: no file of the fork is read
             return False
         where = self.rows.get(name)
-        if where is None or name not in stock:
-            return where is not None
-        differs = not self.index.is_stock(where.module) or where in self.index.changed
-        return differs and where.module != HEADS
+        return where is not None and (name not in stock or where.module != HEADS)
 
     def find(self, name: str, where: str) -> Any:
         """Import what a row's name means.
@@ -80,6 +80,8 @@ class Fork:
         Raises:
             ConfigError: Its file cannot be imported.
         """
+        if name.startswith("nn."):
+            return getattr(nn, name.removeprefix("nn."))
         try:
             return self.files.load(self.rows[name])
         except Exception as error:

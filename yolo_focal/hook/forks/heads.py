@@ -19,11 +19,12 @@ _BESIDE = {"Detect": (), "Segment": ("mask_coefficient", "proto"), "Pose": ("kpt
 def of_release(cls: type) -> type:
     """Return the class that stands for one of the fork's: a subclass of the release's head, if it is a head.
 
-    A head is what Ultralytics takes for one: named after its task, with the method `bias_init`.
+    A head is what has the method `bias_init`, which Ultralytics calls of heads alone; that of a task is named after it,
+    and all others detect.
     """
-    task = next((name for name in _BESIDE if name.lower() in cls.__name__.lower()), None)
-    if task is None or not issubclass(cls, nn.Module) or not hasattr(cls, "bias_init"):
+    if not issubclass(cls, nn.Module) or not hasattr(cls, "bias_init"):
         return cls
+    task = next((name for name in _BESIDE if name.lower() in cls.__name__.lower()), "Detect")
     return _of_release(cls, task)  # type: ignore[arg-type]
 
 

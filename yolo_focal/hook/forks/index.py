@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,6 +28,8 @@ class Defined(NamedTuple):
 class Index:
     """The module files of a fork: those of `nn/modules` and of the other folders in `nn`.
 
+    Also files beside `nn/tasks.py`, if the installed release does not have them.
+
     Args:
         root: The fork's folder `ultralytics`.
         stock: The same folder of the installed release.
@@ -40,8 +42,11 @@ class Index:
     def is_module(self, module: str) -> bool:
         """Return whether an import name means a module file of the fork, or a folder of them."""
         top, *parts = module.split(".")
-        is_below = top == "ultralytics" and parts[:1] == ["nn"] and self.root.joinpath(*parts[:2]).is_dir()
-        return is_below and len(parts) > 1 and (self.is_package(module) or self.file(module) is not None)
+        if top != "ultralytics" or parts[:1] != ["nn"] or len(parts) < 2:
+            return False
+        is_in_folder = self.root.joinpath(*parts[:2]).is_dir()
+        has_it = self.is_package(module) or self.file(module) is not None
+        return has_it and (is_in_folder or not self.is_stock(module))
 
     def is_stock(self, module: str) -> bool:
         """Return whether the installed release has a file of this import name too."""
@@ -78,8 +83,9 @@ class Index:
         return where
 
     def public(self, module: str) -> list[str]:
-        """Return the names that `from module import *` gives."""
-        return [name for name in self._names(module) if not name.startswith("_")]
+        """Return the names that `from module import *` gives: those of `__all__`, else all without an underscore."""
+        listed = _listed(self._tree(self.root, module))
+        return [name for name in self._names(module) if (name in listed if listed else not name.startswith("_"))]
 
     @functools.cached_property
     def changed(self) -> frozenset[Defined]:
@@ -157,12 +163,26 @@ class Index:
 
 
 def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
-    """Yield the statements of a file, and those inside its `if` and `try`."""
+    """Yield the statements of a file, and those inside its `if` and `try`, but not what runs as a script alone."""
     for node in body:
+        if isinstance(node, ast.If) and ast.unparse(node.test).startswith("__name__"):
+            continue
         yield node
         if isinstance(node, (ast.If, ast.Try, ast.With)):
             handlers = [statement for handler in getattr(node, "handlers", []) for statement in handler.body]
             yield from _statements([*node.body, *handlers, *getattr(node, "orelse", [])])
+
+
+def _listed(tree: ast.Module) -> Sequence[str] | None:
+    """Return a file's `__all__`; None if it has none that is written out."""
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == ["__all__"]:
+            try:
+                names = ast.literal_eval(node.value)
+            except ValueError:  # it is computed
+                return None
+            return names if isinstance(names, (list, tuple)) else None
+    return None
 
 
 def _definitions(tree: ast.Module) -> dict[str, ast.stmt]:

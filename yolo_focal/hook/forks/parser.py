@@ -42,6 +42,7 @@ class Parser:
 
     Attributes:
         knows_legacy: Whether it has the variable `legacy`, which decides on the layers of Ultralytics' own heads.
+        of_torch: The modules of `torch.nn` that it names, such as "nn.Conv2d".
 
     Raises:
         ValueError: The file has no `parse_model` with one dispatch that ends in `else: c2 = ch[f]`.
@@ -51,6 +52,8 @@ class Parser:
         tree = ast.parse(tasks.read_bytes(), str(tasks))
         parser = _parser_of(tree, tasks)
         self.knows_legacy = "legacy" in _names_in(parser)
+        attributes = (ast.unparse(node) for node in ast.walk(parser) if isinstance(node, ast.Attribute))
+        self.of_torch = {name for name in attributes if name.startswith("nn.")}
         self._code, self._find = _compile(parser, tasks), find
         self._own = {name: node for node in tree.body for name in _assigned(node)}
 

@@ -75,7 +75,7 @@ def expand_backbone(config: dict[str, Any], first: Place, stock: Mapping[str, An
     if module is None:
         return
     read = _read(config, 0, module, [parser["ch"]], first, stock, parser)
-    if not isinstance(read.c2, list):
+    if not isinstance(read.module, nn.Module):
         return
     for index, row in enumerate([*config["backbone"], *config["head"]][1:], start=1):
         if 0 in (row[0] if isinstance(row[0], list) else [row[0]]):
@@ -147,7 +147,6 @@ def _read(
         raise ConfigError(
             f"{place.where}: arguments {place.row[3]}: the fork's parser stops with {describe_error(error)}"
         ) from error
-    is_backbone = isinstance(result.c2, list) and isinstance(result.module, nn.Module)
-    if not isinstance(result.c2, int) and not is_backbone:
+    if not isinstance(result.c2, (int, list)):  # CBLinear and backbones have a list
         raise ConfigError(f"{place.where}: the fork's parser gives it {result.c2!r} as its output channels")
     return result
