@@ -1,20 +1,59 @@
-"""What tests of registrations share."""
+"""Modules of the user's own, as tests register them, and the layers of a model that has them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
-import pytest
+import torch
+from torch import nn
+from ultralytics import YOLO
 
-from yolo_focal import environment
 from yolo_focal.hook.modules import registry
 
+BUILT_IN = list(registry.registered())
 
-def forget(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Forget what a test registers, and what it tells child processes."""
-    before = dict(registry._modules)
-    for variable in (environment.MODULES, environment.FILES, environment.REGISTERED):
-        monkeypatch.setenv(variable, "")
-    yield
-    registry._modules.clear()
-    registry._modules.update(before)
+
+class Keeps(nn.Module):
+    """Keeps its channels."""
+
+    def __init__(self, dim: int, k: int = 3, *, bias: bool = True) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(dim, dim, k, padding=k // 2, bias=bias)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.conv(x)
+
+
+class Scales(nn.Module):
+    """Changes its channels."""
+
+    def __init__(self, c1: int, c2: int, k: int = 1) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(c1, c2, k, padding=k // 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.conv(x)
+
+
+class Fuses(nn.Module):
+    """Reads two layers."""
+
+    def __init__(self, channels: list[int], c2: int) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(nn.Conv2d(c1, c2, 1) for c1 in channels)
+
+    def forward(self, maps: list[torch.Tensor]) -> torch.Tensor:
+        return torch.stack([conv(x) for conv, x in zip(self.convs, maps, strict=True)]).sum(0)
+
+
+def build(file: Path) -> Any:
+    """Build the model, run it, and return its layers."""
+    model = YOLO(str(file)).model.eval()
+    assert model(torch.rand(1, 3, 64, 64))[0].shape == (1, 3)
+    return model.model
+
+
+def factory(dim: int) -> int:
+    """Return no module."""
+    return dim
