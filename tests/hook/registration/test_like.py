@@ -5,16 +5,13 @@ from __future__ import annotations
 import copy
 import sys
 import types
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import ultralytics
-import yaml
 from blocks import write
-from registrations import forget
+from stock_files import FILES, build, of, rows, shapes
 from torch import nn
 from ultralytics import YOLO
 from ultralytics.nn import tasks
@@ -23,42 +20,6 @@ from ultralytics.nn.modules import C2f, C3k2, Detect, Segment
 import yolo_focal
 from yolo_focal import ConfigError
 from yolo_focal.hook.rows import stock
-
-FILES = {
-    file.name: yaml.safe_load(file.read_text("utf-8"))
-    for file in sorted((Path(ultralytics.__file__).parent / "cfg" / "models").rglob("*.yaml"))
-}
-
-
-@pytest.fixture(autouse=True)
-def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    yield from forget(monkeypatch)
-
-
-def rows(config: dict[str, Any]) -> list[list[Any]]:
-    return list(config["backbone"] + config["head"])
-
-
-def build(config: dict[str, Any], scale: str) -> tuple[Any, list[int]]:
-    """Build a model without its weights' values."""
-    config = {**copy.deepcopy(config), "scale": scale, "yaml_file": "own.yaml"}
-    for row in rows(config):
-        row[3] = [None if argument == "DEFAULT" else argument for argument in row[3]]  # weights to be downloaded
-    with torch.device("meta"):
-        layers, save = tasks.parse_model(config, config.get("channels", 3), verbose=False)
-    return layers, save
-
-
-def of(names: dict[str, str], config: dict[str, Any]) -> dict[str, Any]:
-    """Return a config with other modules in its rows."""
-    config = copy.deepcopy(config)
-    for row in rows(config):
-        row[2] = names.get(row[2], row[2])
-    return config
-
-
-def shapes(layers: nn.Module) -> dict[str, torch.Size]:
-    return {name: tensor.shape for name, tensor in layers.state_dict().items()}
 
 
 @pytest.fixture
@@ -272,59 +233,6 @@ def test_a_classifier_needs_no_base(tmp_path: Path) -> None:
     file = write(tmp_path, [-1, 1, "Conv", [8]])
     file.write_text(file.read_text().replace("Classify", "Classifier"))
     assert YOLO(str(file)).model(torch.rand(1, 3, 64, 64)).shape == (1, 3)
-
-
-def van_b0(width: int = 8, deep: bool = False) -> nn.Module:
-    """Return a module, as the backbones of many forks do."""
-    return nn.Sequential(nn.Conv2d(24, width, 1), *[nn.Conv2d(width, width, 1)] * deep)
-
-
-def test_a_function_that_returns_a_module_is_a_row(tmp_path: Path) -> None:
-    yolo_focal.register(van_b0, channels=lambda _, args, __: (args[0], args))
-    layer = YOLO(str(write(tmp_path, [-1, 1, "van_b0", [16, {"deep": True}]]))).model.model[2]
-    assert [conv.out_channels for conv in layer] == [16, 16]
-    assert layer.type == f"{__name__}.van_b0"
-
-
-class Own(nn.Module):
-    """A module for rules."""
-
-    def __init__(self, *given: Any) -> None:
-        super().__init__()
-        self.given = given
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x
-
-
-@pytest.mark.parametrize(
-    ("numbers", "expected"),
-    [
-        ([0.5, 0.25, 512], (0.25, 512, 3, "s", 0.5, 2, (), None)),
-        ([0.5, 0.25, 512, 4, "x"], (0.25, 512, 3, "s", 0.5, 2, (4, "x"), None)),
-    ],
-)
-def test_a_rule_is_told_all_of_the_scale(numbers: list[Any], expected: tuple[Any, ...]) -> None:
-    told: list[Any] = []
-
-    def rule(channels: int, args: list[Any], scaling: yolo_focal.Scaling) -> tuple[int, list[Any], int]:
-        told.append(scaling)
-        return channels, [scaling.repeats, *args], 1  # the constructor takes the repeats: they are not stacked
-
-    yolo_focal.register(Own, channels=rule)
-    convs = [[-1, 1, "Conv", [16]], [-1, 4, "Own", [7]], [-1, 1, "Conv", [16]]]
-    layers, _ = build({"nc": 3, "scales": {"n": [1, 1, 64], "s": numbers}, "backbone": convs, "head": []}, "s")
-    assert told == [expected]
-    assert layers[1].given == (2, 7)
-    assert [layers[index].conv.out_channels for index in (0, 2)] == [8, 8]
-
-
-def test_a_rule_scales_as_the_parser_does_whatever_the_number_of_classes() -> None:
-    yolo_focal.register(Own, channels=lambda _, args, scaling: (scaling.channels(args[0]), []))
-    for nc in (3, 80):
-        rows_of = [[-1, 1, "Conv", [80]], [-1, 1, "Own", [80]], [-1, 1, "Conv", [8]]]
-        layers, _ = build({"nc": nc, "scales": {"n": [1, 0.25, 1024]}, "backbone": rows_of, "head": []}, "n")
-        assert layers[0].conv.out_channels == layers[2].conv.in_channels == 24
 
 
 def test_a_file_of_a_fork_with_longer_scales_builds_without_a_registered_module() -> None:
