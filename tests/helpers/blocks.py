@@ -1,4 +1,4 @@
-"""A user's own module and the model that it stands in."""
+"""A user's own module, the model that it stands in, and what is said where it cannot be loaded."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+MODULES = "YOLO_FOCAL_MODULES"
 BLOCKS = """
 import yolo_focal
 from torch import nn
@@ -30,3 +31,8 @@ def write(folder: Path, row: list[Any], **top: Any) -> Path:
     head = [[-1, 1, "Classify", ["nc"]]]
     file.write_text(yaml.safe_dump({"nc": 3, **top, "backbone": rows, "head": head}))
     return file
+
+
+def warnings_of(output: str) -> list[str]:
+    """Return what a process says of files of modules that it could not load."""
+    return [line for line in output.splitlines() if line.startswith("yolo-focal: ")]
