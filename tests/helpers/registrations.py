@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from ultralytics import YOLO
+from ultralytics.nn.modules import SPPF
 
+from yolo_focal import FocalModulation
 from yolo_focal.hook.modules import registry
 
 BUILT_IN = list(registry.registered())
@@ -45,6 +47,37 @@ class Fuses(nn.Module):
 
     def forward(self, maps: list[torch.Tensor]) -> torch.Tensor:
         return torch.stack([conv(x) for conv, x in zip(self.convs, maps, strict=True)]).sum(0)
+
+
+class Half(nn.Module):
+    """Halves its input."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x / 2
+
+
+class Shrink(Half):
+    """Halves the resolution."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, :, ::2, ::2]
+
+
+class Beside(SPPF):
+    """SPPF with FocalModulation beside it, which starts as nothing."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(dim, dim)
+        self.cv1.act = nn.SiLU()  # as Ultralytics' parser sets it for YOLOv8
+        self.focal = FocalModulation(dim)
+        self.scale = nn.Parameter(torch.zeros(dim, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + self.scale * self.focal(x)
 
 
 def build(file: Path) -> Any:
