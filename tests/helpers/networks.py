@@ -1,13 +1,29 @@
-"""Networks as Ultralytics builds them, with the same random weights each time."""
+"""Networks as Ultralytics builds them, untrained, with the same random weights each time."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import torch
 import ultralytics
+import yaml
 from torch import nn
+from ultralytics import YOLO
+
+TINY = [[-1, 1, "Conv", [16, 3, 2]], [-1, 1, "Conv", [32, 3, 2]]]  # rows before FocalModulation
 
 
 def network(name: str) -> nn.Module:
     """Return an untrained network, as it predicts."""
     torch.manual_seed(0)
     return (ultralytics.RTDETR if "rtdetr" in name else ultralytics.YOLO)(name).model.eval()
+
+
+def tiny(*rows: list[Any], name: str = "tiny.yaml", imgsz: int = 64) -> YOLO:
+    """Build a classifier with these rows in it."""
+    Path(name).write_text(yaml.safe_dump({"nc": 3, "backbone": [*TINY, *rows], "head": [[-1, 1, "Classify", ["nc"]]]}))
+    torch.manual_seed(0)
+    model = YOLO(name)
+    model.overrides["imgsz"] = imgsz
+    return model
