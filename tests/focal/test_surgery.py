@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
+from called_parts import DIM, by_calls
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
-from torch.autograd import forward_ad
 from torch.nn.modules.module import register_module_forward_hook
 from torch.nn.utils import fuse_conv_bn_eval, parametrize, prune
 from torch.overrides import TorchFunctionMode
@@ -25,44 +25,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from yolo_focal import FocalModulation
 
-DIM = 6
 TAIL = ("h", "ln", "proj")
 PARTS = ("proj_in", "focal_layers.0.0", "focal_layers.1.0", "focal_layers.0", "focal_layers.1.1", *TAIL)
-
-
-def by_calls(module: FocalModulation, x: Tensor) -> Tensor:
-    """Compute focal modulation by calling each part, in float16 the last ones as float32 modules."""
-    query, context, gates = module.proj_in(x).split((DIM, DIM, module.focal_level + 1), 1)
-    half = x.dtype == torch.float16
-    total: Any = 0
-    gates = gates.float() if half else gates
-    for level, layer in enumerate(module.focal_layers):
-        context = layer(context)
-        total = total + context * gates[:, level : level + 1]
-    total = total + F.gelu(context.mean((2, 3), keepdim=True)) * gates[:, -1:]
-    if module.normalize_modulator:
-        total = total / (module.focal_level + 1)
-    out = query * in_float32(module.h, total)
-    if module.ln is not None:
-        out = in_float32(module.ln, out.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-    return in_float32(module.proj, out).to(x.dtype)
-
-
-def in_float32(part: nn.Module, x: Tensor) -> Tensor:
-    """Call a part, its float16 parameters replaced by float32 ones while it runs, and so a computed weight."""
-    tensors = dict((*part.named_parameters(), *part.named_buffers()))
-    if not any(t.dtype == torch.float16 for t in tensors.values()):
-        return part(x)
-    weight = part.weight if "source" in tensors else None
-    try:
-        if weight is not None:
-            part.weight = weight.float()
-        return torch.func.functional_call(
-            part, {name: t.float() if t.dtype == torch.float16 else t for name, t in tensors.items()}, (x,)
-        )
-    finally:
-        if weight is not None:
-            part.weight = weight
 
 
 def put(module: nn.Module, name: str, part: nn.Module) -> None:
@@ -323,61 +287,3 @@ def test_a_patched_class_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nn.Conv2d, "forward", lambda self, x: 2 * forward(self, x))
     close(module(x), by_calls(module, x), 1e-5)
     assert not torch.allclose(module(x), before)
-
-
-Function = Callable[[Tensor], Tensor]
-
-
-def dual(function: Function, x: Tensor, _: list[Tensor]) -> Any:
-    with forward_ad.dual_level():
-        return forward_ad.unpack_dual(function(forward_ad.make_dual(x, torch.ones_like(x))))
-
-
-def dual_gradient(function: Function, x: Tensor, parameters: list[Tensor]) -> Any:
-    """Begin forward-mode differentiation when the forward pass is over."""
-    out = function(x)
-    with forward_ad.dual_level():
-        gradient = forward_ad.make_dual(torch.ones_like(out), torch.full_like(out, 2))
-        return [forward_ad.unpack_dual(g).tangent for g in torch.autograd.grad(out, [x, *parameters], gradient)]
-
-
-def batched(function: Function, x: Tensor, parameters: list[Tensor], create_graph: bool = False) -> Any:
-    gradients = torch.randn(4, *x.shape, dtype=x.dtype, generator=torch.Generator().manual_seed(0))
-    return torch.autograd.grad(
-        function(x), [x, *parameters], gradients, is_grads_batched=True, create_graph=create_graph
-    )
-
-
-def energy(function: Function) -> Function:
-    return lambda x: function(x).square().sum()
-
-
-AUTOMATIC: dict[str, Callable[[Function, Tensor, list[Tensor]], Any]] = {
-    "is_grads_batched": batched,
-    "is_grads_batched, create_graph": functools.partial(batched, create_graph=True),
-    "jacobian, vectorize": lambda f, x, _: torch.autograd.functional.jacobian(f, x, vectorize=True),
-    "jacobian, forward mode": lambda f, x, _: torch.autograd.functional.jacobian(
-        f, x, vectorize=True, strategy="forward-mode"
-    ),
-    "hessian": lambda f, x, _: torch.autograd.functional.hessian(energy(f), x),
-    "hessian, vectorize": lambda f, x, _: torch.autograd.functional.hessian(energy(f), x, vectorize=True),
-    "func.jvp": lambda f, x, _: torch.func.jvp(f, (x.detach(),), (torch.ones_like(x),)),
-    "func.linearize": lambda f, x, _: torch.func.linearize(f, x.detach())[1](torch.ones_like(x)),
-    "func.jacrev": lambda f, x, _: torch.func.jacrev(f)(x.detach()),
-    "func.hessian": lambda f, x, _: torch.func.hessian(energy(f))(x.detach()),
-    "vmap around it": lambda f, x, _: torch.func.vmap(lambda scale: scale * f(x))(torch.ones(3, dtype=x.dtype)),
-    "dual numbers": dual,
-    "dual numbers in the backward pass": dual_gradient,
-}
-
-
-@pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")
-@pytest.mark.parametrize("name", AUTOMATIC)
-def test_every_kind_of_differentiation(name: str) -> None:
-    torch.manual_seed(0)
-    module = FocalModulation(DIM, focal_window=5, use_postln=True).double()
-    x = torch.randn(1, DIM, 4, 3, dtype=torch.float64, requires_grad=True)
-    ours, theirs = (
-        AUTOMATIC[name](function, x, [*module.parameters()]) for function in (module, lambda x: by_calls(module, x))
-    )
-    torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-11)
