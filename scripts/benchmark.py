@@ -25,39 +25,27 @@ from __future__ import annotations
 import itertools
 import os
 import random
-import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
 
-import onnxruntime
+import contenders
 import polars as pl
-import timm
 import torch
-from polars import selectors
-from timm.models.focalnet import FocalModulation as TimmFocalModulation
+from contenders import NETS, STANDS_FOR, Modules
+from ratios import Row, ratios, with_means
 from torch import Tensor, nn
 from tqdm import tqdm
-from transformers import FocalNetConfig, FocalNetModel
-from transformers.models.focalnet.modeling_focalnet import FocalNetModulation
 from ultralytics import YOLO
-from ultralytics.nn.modules import SPPF, C2f, Conv
-
-from yolo_focal import FocalModulation, collection
-from yolo_focal.focal import FocalEmbed, FocalNorm, FocalStage
 
 Calls = dict[str, Callable[[], object]]
-Modules = dict[str, nn.Module]  # ours, then those that it is compared with
 MIN_ROUNDS = 3
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
-NETS = {"tiny": (96, (2, 2, 6, 2)), "base": (128, (2, 2, 18, 2))}  # channels, depths
 SIDE = 1024  # of the matrices whose product measures the machine
 
 
@@ -94,21 +82,6 @@ class Settings:
         return nullcontext() if self.dtype == "float32" else torch.autocast(self.place.type, getattr(torch, self.dtype))
 
 
-class Row(NamedTuple):
-    """The ratio of ours to another, with both medians. Its fields are the columns of the CSV file."""
-
-    what: str
-    where: str
-    unit: str
-    ours: float
-    other: str
-    others: float
-    ratio: float
-    low: float
-    high: float
-    rounds: int
-
-
 def main(arguments: list[str]) -> pl.DataFrame:
     """Run the requested parts, write all rows to a CSV file, each when it is measured, and print them."""
     settings = parse(arguments)
@@ -121,16 +94,6 @@ def main(arguments: list[str]) -> pl.DataFrame:
     with pl.Config(tbl_formatting="MARKDOWN", tbl_hide_column_data_types=True, **whole):
         print(table)
     return table
-
-
-def with_means(table: pl.DataFrame) -> pl.DataFrame:
-    """Add the geometric mean of the ratios, where there are several of the same things."""
-    ratio = pl.col("ratio")
-    means = table.group_by("what", "other", maintain_order=True).agg(
-        ratio=ratio.log().mean().exp(), low=ratio.min(), high=ratio.max(), rounds=pl.len()
-    )
-    several = means.filter(pl.col("rounds") > 1).with_columns(where=pl.lit("geometric mean"))
-    return pl.concat([table, several], how="diagonal_relaxed").with_columns(selectors.float().round_sig_figs(5))
 
 
 def parse(arguments: list[str]) -> Settings:
@@ -179,27 +142,6 @@ def timed(settings: Settings, call: Callable[[], object]) -> float:
     return 1e3 * (time.perf_counter() - before)
 
 
-def ratios(what: str, where: str, times: dict[str, list[float]], unit: str = "ms") -> Iterator[Row]:
-    """Yield a row for each series but the first, which is ours."""
-    (_, ours), *others = times.items()
-    for name, theirs in others:
-        low, ratio, high = statistics.quantiles([a / b for a, b in zip(ours, theirs, strict=True)], n=4)
-        medians = statistics.median(ours), statistics.median(theirs)
-        yield Row(what, where, unit, medians[0], name, medians[1], ratio, low, high, len(ours))
-
-
-class Adapted(nn.Module):
-    """A module of transformers, whose input and output are made those of the others."""
-
-    def __init__(self, module: nn.Module, before: Callable[[Tensor], Tensor], after: Callable[[Any], Tensor]) -> None:
-        super().__init__()
-        self.module, self.before, self.after = module, before, after
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the module's map."""
-        return self.after(self.module(self.before(x)))
-
-
 def placed(settings: Settings, modules: Modules) -> Modules:
     """Return modules on the device, in the memory format and compiled, as requested."""
     for module in modules.values():
@@ -208,14 +150,6 @@ def placed(settings: Settings, modules: Modules) -> Modules:
         return modules
     torch.compiler.reset()  # a shape of its own each time, and no code for many of them
     return {name: torch.compile(module, dynamic=False) for name, module in modules.items()}
-
-
-def contenders(settings: Settings, dim: int) -> Modules:
-    """Return FocalModulation and what it is compared with."""
-    theirs = FocalNetModulation(FocalNetConfig(focal_levels=[2], focal_windows=[7]), 0, dim)  # takes channels last
-    transformers = Adapted(theirs, lambda x: x.permute(0, 2, 3, 1), lambda y: y.permute(0, 3, 1, 2))
-    others = {"timm": TimmFocalModulation(dim, 7, 2), "transformers": transformers, "SPPF": SPPF(dim, dim, 5)}
-    return placed(settings, {"ours": FocalModulation(dim), **others})
 
 
 def passes(settings: Settings, kind: str, modules: Modules, x: Tensor) -> Calls:
@@ -242,7 +176,7 @@ def module(settings: Settings) -> Iterator[Row]:
     a, b = torch.randn(2, SIDE, SIDE, device=settings.place)
     probe = {"product": partial(torch.mm, a, b)}
     for where, dim, x in settings.shapes():
-        modules = contenders(settings, dim)
+        modules = placed(settings, contenders.focal_modulations(dim))
         for kind, times_work in (("forward", 1), ("step", 3)):
             times = in_turns(settings, {**passes(settings, kind, modules, x), **probe})
             product = times.pop("product")
@@ -277,22 +211,10 @@ def peak(settings: Settings, call: Callable[[], object]) -> int:
     return max(itertools.accumulate(e.nbytes() for e in sorted(events, key=lambda e: e.start_ns())))
 
 
-# What each module of the collection replaces; for those that keep their channels, the layer that stands at the end of
-# the backbone.
-STANDS_FOR: dict[str, Callable[[int], nn.Module]] = {
-    **dict.fromkeys(("EMA", "MSDA", "CAFM", "MSFN"), lambda c: SPPF(c, c, 5)),
-    **dict.fromkeys(("ODConv", "DySnakeConv"), lambda c: Conv(c, c, 3)),
-    "DynamicConv": lambda c: Conv(c, c, 1),
-    **dict.fromkeys(("C2fDynamic", "C2fSnake"), lambda c: C2f(c, c, 1, True)),
-}
-
-
 def of_collection(settings: Settings) -> Iterator[Row]:
     """Compare time and peak memory of each module of the collection with what it stands for."""
-    for (where, dim, x), (name, other) in itertools.product(settings.shapes(), STANDS_FOR.items()):
-        given = (dim, dim, 1, True) if name.startswith("C2f") else (dim,) * (1 + ("Conv" in name))
-        theirs = other(dim)
-        pair = placed(settings, {name: getattr(collection, name)(*given), type(theirs).__name__: theirs})
+    for (where, dim, x), name in itertools.product(settings.shapes(), STANDS_FOR):
+        pair = placed(settings, contenders.of_collection(name, dim))
         for kind in ("forward", "step"):
             yield from ratios(f"{name}, {kind}", where, in_turns(settings, passes(settings, kind, pair, x)))
         yield from peaks(settings, f"{name}, memory", where, pair, x)
@@ -308,36 +230,14 @@ def model(settings: Settings) -> Iterator[Row]:
         calls = passes(settings, "forward", placed(settings, fused), image)
         yield from ratios("model, PyTorch", where, in_turns(settings, calls))
         if settings.device == "cpu":
-            calls = {key: session(file, size, image) for key, file in files.items()}
+            calls = {key: contenders.session(file, size, image) for key, file in files.items()}
             yield from ratios("model, onnxruntime", where, in_turns(settings, calls))
-
-
-def session(config: str, size: int, image: Tensor) -> Callable[[], object]:
-    """Export a model to ONNX and return a call that runs it on an image."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    with tempfile.TemporaryDirectory() as folder:
-        YOLO(config).save(f"{folder}/model.pt")
-        exported = YOLO(f"{folder}/model.pt").export(format="onnx", imgsz=size, verbose=False)
-        run = onnxruntime.InferenceSession(exported, options, providers=["CPUExecutionProvider"]).run
-    return partial(run, None, {"images": image.numpy()})
 
 
 def net(settings: Settings) -> Iterator[Row]:
     """Time forward passes and steps of FocalNet up to its last norm."""
-    for (name, (channels, depths)), size in itertools.product(NETS.items(), settings.pixels):
-        widths = [3, *(channels * 2**stage for stage in range(4))]
-        layers = [
-            layer
-            for stage, ((c1, c2), depth) in enumerate(zip(itertools.pairwise(widths), depths, strict=True))
-            for layer in (FocalEmbed(c1, c2, 2 if stage else 4), FocalStage(c2, depth, focal_level=3))
-        ]
-        theirs = timm.create_model(f"focalnet_{name}_lrf", num_classes=0, global_pool="", drop_path_rate=0.0)
-        ours = nn.Sequential(*layers, FocalNorm(widths[-1]))
-        shape = {"embed_dim": channels, "hidden_sizes": widths[1:], "depths": [*depths], "drop_path_rate": 0.0}
-        config = FocalNetConfig(focal_levels=[3] * 4, focal_windows=[3] * 4, **shape)
-        adapted = Adapted(FocalNetModel(config, add_pooling_layer=False), lambda x: x, lambda y: y.last_hidden_state)
-        nets = placed(settings, {"ours": ours, "timm": theirs, "transformers": adapted})
+    for name, size in itertools.product(NETS, settings.pixels):
+        nets = placed(settings, contenders.focal_nets(name))
         batch = 8 if size <= 224 else 1
         images = torch.rand(batch, 3, size, size, device=settings.place)
         for kind in ("forward", "step"):
