@@ -1,10 +1,11 @@
-"""The package's structure: the contracts of pyproject.toml, which say what may import what."""
+"""The package's structure: the contracts of pyproject.toml, and how much a file and a folder may hold."""
 
 from __future__ import annotations
 
 import re
 import shutil
 import sysconfig
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -82,3 +83,11 @@ def test_a_folder_lists_what_others_use(folder: str, tmp_path: Path) -> None:
     code = f"from yolo_focal.{folder} import *; print(*sorted(name for name in globals() if name[0] != '_'))"
     listed = python(code, tmp_path).split()
     assert used <= {*listed}
+
+
+def test_no_file_has_more_than_300_lines_and_no_folder_more_than_16_modules() -> None:
+    files = [file for part in ("yolo_focal", "scripts", "tests") for file in (REPO / part).rglob("*.py")]
+    lines = {file: len(file.read_text("utf-8").splitlines()) for file in files}
+    modules = Counter(file.parent for file in files if file.name != "__init__.py")
+    assert {file.relative_to(REPO).as_posix(): count for file, count in lines.items() if count > 300} == {}
+    assert {folder.relative_to(REPO).as_posix(): count for folder, count in modules.items() if count > 16} == {}
