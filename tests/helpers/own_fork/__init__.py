@@ -7,7 +7,7 @@ from pathlib import Path
 
 from own_fork.configs import CONFIGS
 from own_fork.edits import EDITS
-from own_fork.modules import ADDED
+from own_fork.modules import ADDED, BESIDE, FOLDER
 
 
 def make(folder: Path) -> Path:
@@ -24,6 +24,10 @@ def make(folder: Path) -> Path:
         "import a_package_that_is_not_there as other\nfrom .conv import Conv\n\n\n"
         "class Absent(Conv):\n    norm = other.norm\n"
     )
+    (root / "nn" / "beside.py").write_text(BESIDE)
+    (root / "nn" / "more").mkdir()
+    for name, text in FOLDER.items():
+        (root / "nn" / "more" / name).write_text(text)
     (folder / "present").mkdir()
     (folder / "present" / "a_package_that_is_not_there.py").write_text("norm = None\n")
     for name, text in CONFIGS.items():

@@ -51,6 +51,22 @@ head:
   - [[1, 3], 1, Fusion, [head_channel]]
   - [[3, 4], 1, Detect, [nc]]
 """
+# Modules of files elsewhere in nn, of torch, and of Ultralytics with a branch of its own: GhostConv is not scaled.
+ELSEWHERE = """
+nc: 4
+scales:
+  n: [0.33, 0.25, 1024, 8]
+  s: [0.33, 0.50, 1024, 12]
+backbone:
+  - [-1, 1, Conv, [64, 3, 2]]
+  - [-1, 1, GhostConv, [24, 3, 2]]
+  - [-1, 1, Beside, []]
+head:
+  - [-1, 1, Shown, []]
+  - [-1, 1, nn.Conv2d, [40, 1]]
+  - [-1, 1, Conv, [64, 3, 2]]
+  - [[4, 5], 1, Detect, [nc]]
+"""
 NAMED = """
 nc: 4
 backbone:
@@ -71,13 +87,14 @@ CONFIGS = {
         block="C3k2", same="FocalModulation", same_args="[]", wide="Threshold", head="Detect, [nc]"
     ),
     "yolov8-backbone.yaml": BACKBONE,
+    "yolov8-elsewhere.yaml": ELSEWHERE,
     "yolov8-keyed.yaml": KEYED,
     "yolov8-named.yaml": NAMED,
     "yolov8-absent.yaml": CONFIG.format(block="C2f", same="Named", same_args="[]", wide="Absent", head="Detect, [nc]"),
     **{
         f"yolov8-{task}.yaml": CONFIG.format(block="C2f", same="Named", same_args="[]", wide="Threshold", head=head)
         for task, head in {
-            "detect": "IDetect, [nc]",
+            "detect": "Finder, [nc]",
             "segment": "ISegment, [nc, 32, 64]",
             "pose": "IPose, [nc, kpt_shape]",
             "obb": "IOBB, [nc, 1]",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from own_fork.modules import HEADS
 
 NAMES = "SameAttention, FocalModulation, C2f_Added, Threshold, Fusion, pyramid_small"
-OWN_HEADS = "IDetect, ISegment, IPose, IOBB, FormlessOutput"
+OWN_HEADS = "IDetect, Finder, ISegment, IPose, IOBB, FormlessOutput"
 BLOCK = """
 class Named(nn.Module):
     def __init__(self, dim):
@@ -20,7 +20,7 @@ class SPP(nn.Module):
     changed = True
 """
 BRANCHES = f"""
-        elif m in {{SameAttention, FocalModulation, Named}}:
+        elif m in {{SameAttention, FocalModulation, Named, Beside, Shown}}:
             c2 = ch[f]
             args = [c2, *args]
         elif m is Threshold:
@@ -28,6 +28,9 @@ BRANCHES = f"""
             c2 = make_divisible(min(args[0], max_channels) * width, 8)
             args = [c1, c2, threshold]
             legacy = False
+        elif m in {{nn.Conv2d, GhostConv}}:
+            c1, c2 = ch[f], args[0]
+            args = [c1, c2, *args[1:]]
         elif m is Fusion:
             c2 = make_divisible(args[0] * width, 8)
             args = [[ch[x] for x in f], c2]
@@ -71,6 +74,7 @@ EDITS = {
         ("\n        m = (\n            getattr(torch.nn", f"{KEYS}\n        m = (\n            getattr(torch.nn"),
         (
             "\nfrom ultralytics.nn.modules import (",
+            "\nfrom ultralytics.nn.more import *\nfrom ultralytics.nn.beside import Beside"
             f"\nfrom ultralytics.nn.modules import (Absent, {NAMES}, {OWN_HEADS}, Named,",
         ),
         ("depth, width, max_channels = scales", "depth, width, max_channels, threshold = scales"),
@@ -79,6 +83,7 @@ EDITS = {
             "            BottleneckCSP,\n            C1,",
             "            C2f_Added,\n            BottleneckCSP,\n            C1,",
         ),
+        ("            GhostConv,\n            Bottleneck,", "            Bottleneck,"),
         ("    ch = [ch]\n", "    ch = [ch]\n    backbone = False\n"),
         ("\n        elif m is AIFI:", BRANCHES),
         ("\n        m_ = torch.nn.Sequential(*(m(*args) for _ in range(n))) if n > 1 else m(*args)  # module\n", BUILD),

@@ -74,6 +74,51 @@ class Pyramid(nn.Module):
 def pyramid_small(width=16):
     return Pyramid(width)
 '''
+# A file beside nn/tasks.py, and a folder there whose files are imported with a star: of `clash.py` only `Shown`.
+BESIDE = """
+from torch import nn
+
+
+class Beside(nn.Module):
+    def __init__(self, dim):
+        super().__init__()
+        self.norm = nn.BatchNorm2d(dim)
+
+    def forward(self, x):
+        return self.norm(x)
+"""
+FOLDER = {
+    "__init__.py": "from .clash import *\nfrom .script import *\n",
+    "clash.py": """
+from torch import nn
+
+__all__ = ["Shown"]
+
+
+class Conv(nn.Module):
+    def __init__(self, dim):
+        super().__init__()
+        self.conv = nn.Conv2d(dim, dim, 1)
+
+    def forward(self, x):
+        return self.conv(x)
+
+
+class Shown(Conv):
+    pass
+""",
+    "script.py": """
+from . import *
+
+
+def _unused(inputs):
+    return inputs
+
+
+if __name__ == "__main__":
+    inputs = 1
+""",
+}
 HEADS = '''
 
 class IDetect(nn.Module):
@@ -167,6 +212,10 @@ class IOBB(_Beside):
 
     def decode_bboxes(self, boxes, anchors):
         return dist2rbox(boxes, self.angle, anchors, dim=1)
+
+
+class Finder(IDetect):
+    """A head by no name of Ultralytics'."""
 
 
 class FormlessOutput(nn.Module):

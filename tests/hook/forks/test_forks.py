@@ -93,7 +93,7 @@ def models_of(fork: Path) -> Path:
 
 
 def test_rows_build_what_they_build_in_the_fork(fork: Path, in_fork: Callable[[str], str], tmp_path: Path) -> None:
-    names = ["plain", "added", "focal-named", "backbone", "keyed"]
+    names = ["plain", "added", "focal-named", "backbone", "keyed", "elsewhere"]
     (theirs,) = found(in_fork(BUILD % (names, models_of(fork))))
     (ours,) = found(python(BUILD % (names, models_of(fork)), cwd=tmp_path, YOLO_FOCAL_MODULES=str(fork)))
     assert json.loads(ours) == json.loads(theirs)
@@ -153,7 +153,7 @@ def test_a_fork_is_one_folder_and_not_the_installed_package(fork: Path, tmp_path
 def test_adopt_says_what_a_fork_has_and_writes_nothing_into_it(fork: Path, tmp_path: Path) -> None:
     before = sorted(fork.rglob("*"))
     printed = run(COMMAND, "adopt", fork, f"model={models_of(fork) / 'yolov8-added.yaml'}", cwd=tmp_path).stdout
-    assert "13 modules that only this fork has: Absent, C2f_Added, FocalModulation," in printed
+    assert "16 modules that only this fork has: Absent, Beside, C2f_Added," in printed
     assert "1 of 1 model YAML files build on this release; adopt.csv has a line for each" in printed
     printed = run(COMMAND, "adopt", fork, f"model={models_of(fork) / 'yolov8-absent.yaml'}", cwd=tmp_path).stdout
     assert "the package a_package_that_is_not_there is not installed; try pip install" in printed
@@ -172,7 +172,7 @@ def test_adopt_says_what_a_fork_has_and_writes_nothing_into_it(fork: Path, tmp_p
 @pytest.mark.slow
 def test_doctor_names_it(fork: Path, tmp_path: Path) -> None:
     printed = run(COMMAND, "doctor", cwd=tmp_path, YOLO_FOCAL_MODULES=str(fork)).stdout
-    assert f"fork: {fork}, 13 modules that only it has; `yolo-focal adopt {fork}` tries its files" in printed
+    assert f"fork: {fork}, 16 modules that only it has; `yolo-focal adopt {fork}` tries its files" in printed
 
 
 @pytest.mark.slow

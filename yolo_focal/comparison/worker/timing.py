@@ -47,7 +47,7 @@ class Measured:
         """Number of epochs."""
         return max(map(int, self._epochs), default=-1) + 1
 
-    def totals(self) -> dict[str, float]:
+    def totals(self) -> dict[str, Any]:
         """Return the seconds and the CPU seconds of all epochs with their validations, and the peak memory in MiB."""
         seconds, cpu = (sum(epoch[index] for epoch in self._epochs.values()) for index in (0, 1))
         return {"seconds": round(seconds, 2), "cpu_seconds": round(cpu, 2), "peak_memory_mib": round(_peak_memory(), 1)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import CodeType, FunctionType
@@ -53,7 +54,7 @@ class Parser:
         parser = _parser_of(tree, tasks)
         self.knows_legacy = "legacy" in _names_in(parser)
         attributes = (ast.unparse(node) for node in ast.walk(parser) if isinstance(node, ast.Attribute))
-        self.of_torch = {name for name in attributes if name.startswith("nn.")}
+        self.of_torch = {name.removeprefix("torch.") for name in attributes if re.match(r"(torch\.)?nn\.", name)}
         self._code, self._find = _compile(parser, tasks), find
         self._own = {name: node for node in tree.body for name in _assigned(node)}
 
