@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
-from support import SETTINGS, YOLO, python, run
+from support import SETTINGS, YOLO, python, run, shared_folder
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -31,9 +31,7 @@ def pytest_unconfigure() -> None:
 
 def train_once(tmp_path_factory: pytest.TempPathFactory, name: str, *arguments: str) -> Path:
     """Train with the stock `yolo` on the shapes, once for all processes, and return the folder that it trained in."""
-    shared = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:  # one training serves all processes
-        shared = shared.parent
+    shared = shared_folder(tmp_path_factory)
     folder = shared / name
     with FileLock(shared / f"{name}.lock"):
         if not folder.exists():

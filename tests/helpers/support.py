@@ -23,6 +23,12 @@ def further(*cases: Any) -> list[Any]:
     return [pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=pytest.mark.slow) for case in cases]
 
 
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of this session that all of its processes share."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
 def environment(**env: str) -> dict[str, str]:
     """What a user's shell would hand to a process, with `env` set on top."""
     # Ultralytics asks for pytest's variables and then writes its runs elsewhere.

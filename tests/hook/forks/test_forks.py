@@ -13,7 +13,7 @@ from pathlib import Path
 import own_fork
 import pytest
 from filelock import FileLock
-from support import COMMAND, YOLO, further, python, run
+from support import COMMAND, YOLO, further, python, run, shared_folder
 
 BUILD = """
 import json, sys, warnings
@@ -69,7 +69,7 @@ for name in ("yolov8n.yaml", "yolo11n.yaml", "yolov8n-focal.yaml"):
 @pytest.fixture(scope="session")
 def fork(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A fork in a folder with a space in its name, written once for all processes."""
-    shared = tmp_path_factory.getbasetemp().parent
+    shared = shared_folder(tmp_path_factory)
     folder = shared / "their fork"
     with FileLock(shared / "fork.lock"):
         if not folder.exists():
