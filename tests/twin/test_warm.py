@@ -152,6 +152,11 @@ def test_what_is_not_held_out_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> N
     [
         ([0.5, 0.125], "layer 9: explains 87.5% of the old layer's variance on images that were held out from the fit"),
         (
+            [0.5, 409.847],
+            "layer 9: explains nothing of the old layer's output: on images that were held out from the fit its mean "
+            "squared error is 409.8 times the variance",
+        ),
+        (
             [math.nan, math.nan],
             "layer 9: how well it fits other images is not known: of fewer than 16 none were held out",
         ),
