@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
+_Kind = TypeVar("_Kind", bound="Trained")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +74,7 @@ class Trained:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, content: dict[str, Any]) -> Self:
+    def from_json(cls: type[_Kind], content: dict[str, Any]) -> _Kind:
         """Return what `as_json` has written.
 
         Raises:
@@ -109,6 +108,6 @@ class RunResult(Trained):
     test: OnTestImages | None
 
     @classmethod
-    def from_json(cls, content: dict[str, Any]) -> Self:
+    def from_json(cls: type[_Kind], content: dict[str, Any]) -> _Kind:
         """Return what `as_json` has written; see `Trained.from_json`."""
         return super().from_json({**content, "test": content["test"] and OnTestImages(**content["test"])})
