@@ -35,6 +35,7 @@ yolo-focal compare data=my.yaml models=yolov8n.yaml,yolov8n-focal.yaml [seeds=5]
     the same command resumes an interrupted comparison; engine=ray sends the runs to a Ray cluster
     [engine=ray] [address=10.0.0.1:6379] [storage=s3://bucket/folder]
     [device=0,1] [per_device=1] [gpus_per_run=1] [split=test|val] [folds=5] [margin=0.005] [all_pairs=True]
+    [control=True], which adds the first model at the width that costs what the dearest of the others costs
     [snapshot_every=1] [lang=zh] [budget=12h], which chooses the models that it is spent on by short trainings
 yolo-focal compare status name=NAME [watch=True]
     print how far a comparison is, from another terminal: each run's epoch, metric and time left

@@ -142,6 +142,7 @@ def a_task(**other: Any) -> RunSpec:
         test=False,
         snapshot_every=1,
         metric="metrics/x",
+        ablations=[],
         place="",
         fingerprint="0",
     )

@@ -31,6 +31,7 @@ def a_task(fingerprint: str = "0", place: str = "cpu") -> RunSpec:
         test=False,
         snapshot_every=1,
         metric=METRIC,
+        ablations=[],
         place=place,
         fingerprint=fingerprint,
     )

@@ -95,6 +95,7 @@ for model in ("yolov8n-p6.yaml", "yolov8n-focal-p6.yaml"):
         test=False,
         snapshot_every=0,
         metric=METRICS["detect"],
+        ablations=[],
         place="",
         fingerprint="0",
     )

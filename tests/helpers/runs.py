@@ -36,6 +36,7 @@ def result(score: float = 0.5, work: dict[str, Any] | None = None, **other: Any)
         "peak_memory_mib": 500.0,
         "environment": environment,
         "test": None,
+        "ablations": [],
     }
     return RunResult(**{**own, **other}, work=Work(**{**told, **(work or {})}))
 

@@ -32,6 +32,7 @@ def compare(
     gpus_per_run: int = 1,
     budget: str | None = None,
     seed: int = 0,
+    control: bool = False,
     engine: str = "local",
     address: str | None = None,
     storage: str | None = None,
@@ -71,6 +72,8 @@ def compare(
             successive halving; the first model is never dropped.
         seed: The first of the seeds; the others are the numbers after it. What was chosen by a comparison of the seeds
             0 to 2 is confirmed by one with `seed=3`.
+        control: Add the first model, a YAML with scales, at the smallest width at which it has no fewer parameters and
+            GFLOPs than the dearest of the others, so that a gain can be told from mere size.
         engine: "local", or "ray" for a Ray cluster, whose nodes have the data under the same paths. Each run takes a
             GPU where the cluster has some and `device` is not "cpu", and the CPUs that the cluster's smallest node has
             for one; `parallel` is the largest number of runs at once, without it as many as fit. A run whose node is
@@ -106,6 +109,7 @@ def compare(
     options = Options(
         *(seeds, parallel, folds, split, margin, all_pairs, snapshot_every, lang, per_device, gpus_per_run, budget),
         seed=seed,
+        control=control,
     )
     threads = torch.get_num_threads()
     try:

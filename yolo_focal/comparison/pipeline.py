@@ -21,6 +21,7 @@ from yolo_focal.comparison.screening import screen
 from yolo_focal.comparison.store.lock import locked
 from yolo_focal.comparison.store.progress import FINISHED, RunProgress, in_words, read_progress, seconds_left, summary
 from yolo_focal.comparison.store.run_folder import RunSpec, result_of
+from yolo_focal.comparison.study import ablation
 from yolo_focal.comparison.study.plan import Plan, Run, begin
 from yolo_focal.comparison.study.request import Options, check
 from yolo_focal.comparison.study.results import read_results, table
@@ -117,6 +118,7 @@ def _task(plan: Plan, run: Run) -> RunSpec:
         test=plan.test,
         snapshot_every=0 if plan.arguments.get("time") else plan.options.snapshot_every,
         metric=plan.metric,
+        ablations=ablation.of_model(plan.models, run.label),
         place="",
         fingerprint=run.fingerprint,
     )

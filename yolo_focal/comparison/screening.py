@@ -100,8 +100,8 @@ def _seed(request: Request) -> int:
 
 def _short(request: Request, labels: Sequence[str], epochs: int) -> Request:
     """Return the request of a screening, which is scored on the validation images."""
-    options = request.options._replace(seeds=1, seed=_seed(request), folds=0)
-    models = [model for model in request.models if model.label in labels]
+    options = request.options._replace(seeds=1, seed=_seed(request), folds=0, control=False)
+    models = [model._replace(rows=()) for model in request.models if model.label in labels]  # no layer is looked at
     arguments = {**request.arguments, "epochs": epochs}
     return replace(request, models=models, options=options, arguments=arguments, test=False)
 

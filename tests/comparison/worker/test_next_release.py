@@ -119,6 +119,7 @@ def test_a_run_ends_with_a_result_that_names_what_the_release_lacks(
         test=False,
         snapshot_every=1,
         metric=METRICS["detect"],
+        ablations=[],
         place="cpu",
         fingerprint="0",
     )

@@ -178,6 +178,7 @@ def test_the_last_epochs_score_is_that_of_all_records_or_of_the_curve(
         test=False,
         snapshot_every=0,
         metric=METRICS["detect"],
+        ablations=[],
         place="",
         fingerprint="0",
     )

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from yolo_focal.comparison.report import layers
+from yolo_focal.comparison.report.layers import PairShares
 from yolo_focal.comparison.stats import starts
 from yolo_focal.comparison.stats.average_precision import Scorer
 from yolo_focal.comparison.stats.bootstrap import ImagesInterval, over_images, resample
@@ -45,6 +47,7 @@ class Analysis(NamedTuple):
         by_score: The same differences by the other scores.
         by_class: The differences of each class's AP.
         by_size: The differences of the AP of small, medium and large objects.
+        layers: Which share of the score the layers carry in which models differ from the first, by their labels.
     """
 
     plan: Plan
@@ -56,6 +59,7 @@ class Analysis(NamedTuple):
     by_score: dict[str, dict[Pair, Difference | None]]
     by_class: dict[Pair, dict[str, Difference]]
     by_size: dict[Pair, dict[str, Difference]]
+    layers: dict[str, PairShares]
 
 
 def analyse(plan: Plan, outcomes: Sequence[RunOutcome]) -> Analysis:
@@ -79,6 +83,7 @@ def analyse(plan: Plan, outcomes: Sequence[RunOutcome]) -> Analysis:
         {other: _of_shares(_differences(plan, of_score)) for other, of_score in by_score.items()},
         {pair: _by_name(plan, pair, finished, by_class) for pair in over_seeds},
         {pair: _by_name(plan, pair, finished, by_size) for pair in over_seeds},
+        layers.shares(plan, outcomes),
     )
 
 

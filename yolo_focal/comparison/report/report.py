@@ -12,7 +12,7 @@ import jinja2
 import polars as pl
 
 from yolo_focal.comparison.launch import devices
-from yolo_focal.comparison.report import model_cost, plots, verdicts
+from yolo_focal.comparison.report import layers, model_cost, plots, verdicts
 from yolo_focal.comparison.report.analysis import Analysis, Pair
 from yolo_focal.comparison.report.i18n import phrase
 from yolo_focal.comparison.report.model_cost import Cost
@@ -22,7 +22,7 @@ from yolo_focal.comparison.store.progress import RunProgress, summary
 from yolo_focal.comparison.store.progress import table as progress_table
 from yolo_focal.comparison.store.run_folder import SCHEMA, short, training_folder
 from yolo_focal.comparison.study.plan import Plan
-from yolo_focal.comparison.study.results import AP, RunOutcome
+from yolo_focal.comparison.study.results import AP, SHARE, RunOutcome
 
 _TEMPLATE = Path(__file__).with_name("report.html")
 _COSTS = "costs.json"
@@ -38,7 +38,8 @@ def write_report(analysis: Analysis, outcomes: Sequence[RunOutcome], runs: pl.Da
     plan = analysis.plan
     write(plan.folder / "results.csv", runs.write_csv())
     _write(analysis, outcomes, runs, _known_costs(plan))
-    return [*verdicts.verdicts(analysis), verdicts.scored_by(plan), *verdicts.warnings(analysis, outcomes)]
+    said = [*verdicts.verdicts(analysis), verdicts.scored_by(plan), *layers.about(plan, analysis.layers)]
+    return [*said, *verdicts.warnings(analysis, outcomes)]
 
 
 def write_costs(analysis: Analysis, outcomes: Sequence[RunOutcome], runs: pl.DataFrame) -> None:
@@ -98,6 +99,7 @@ def _write(analysis: Analysis, outcomes: Sequence[RunOutcome], runs: pl.DataFram
         runs,
         verdicts=verdicts.verdicts(analysis),
         scored_by=verdicts.scored_by(plan),
+        shares=list(layers.about(plan, analysis.layers)),
         warnings=verdicts.warnings(analysis, outcomes),
         models=[_model_row(analysis, label, outcomes, costs.get(label)) for label in plan.labels],
         on_gpu=any(cost.device for cost in costs.values()),
@@ -113,11 +115,11 @@ def _render(plan: Plan, runs: pl.DataFrame, **parts: Any) -> None:
     """Write `report.html`; parts of the page that are not given are left out."""
     environment = jinja2.Environment(autoescape=True)
     lang = plan.options.lang
-    # A table that fits a sheet of paper: the AP of each class and size, which may be many, are in results.csv.
+    # A table that fits a sheet of paper: the AP of each class and size and the shares of layers are in results.csv.
     shown = runs.select(
         name
         for name in runs.columns
-        if not name.startswith(AP) and (name != "failure" or any(failure for failure in runs["failure"]))
+        if not name.startswith((AP, SHARE)) and (name != "failure" or any(failure for failure in runs["failure"]))
     )
     page = environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
         lang=lang,
@@ -140,7 +142,9 @@ def command(plan: Plan) -> str:
     }
     own = {
         "data": plan.dataset.name,
-        "models": ",".join(plan.screening.models if plan.screening else (model.name for model in plan.models)),
+        "models": ",".join(
+            plan.screening.models if plan.screening else (model.name for model in plan.models if model.width is None)
+        ),
         "seeds": plan.options.seeds,
     }
     arguments = {**own, "name": plan.folder.name, **options, **plan.user_arguments}
@@ -166,6 +170,9 @@ def _summary(analysis: Analysis, outcomes: Sequence[RunOutcome], costs: Mapping[
                 "by_score": {name: _json(by_pair[pair]) for name, by_pair in analysis.by_score.items()},
                 "by_class": {name: _json(value) for name, value in analysis.by_class[pair].items()},
                 "by_size": {name: _json(value) for name, value in analysis.by_size[pair].items()},
+                "layers": analysis.layers[pair.other].as_json()
+                if pair.first == plan.labels[0] and pair.other in analysis.layers
+                else None,
             }
             for pair, difference in analysis.over_seeds.items()
         ],
@@ -263,6 +270,9 @@ def _methods(analysis: Analysis, outcomes: Sequence[RunOutcome]) -> Iterator[str
     resamples = [images.resamples for images in analysis.over_images.values() if images is not None]
     if resamples:
         yield phrase(lang, "method_images", resamples=min(resamples))
+    yield from layers.methods(plan, analysis.layers)
+    if plan.options.control and plan.models[-1].width is None:
+        yield phrase(lang, "method_no_control", first=plan.labels[0])
     yield phrase(lang, "method_times")
     for environment in _environments(outcomes):
         versions = ", ".join(f"{key} {value}" for key, value in environment.items() if key not in {"device", "host"})

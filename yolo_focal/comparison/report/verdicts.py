@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
+from yolo_focal.comparison.report import layers
 from yolo_focal.comparison.report.analysis import Analysis, Pair, fraction, looks, pairs, standard_deviations
 from yolo_focal.comparison.report.i18n import phrase
 from yolo_focal.comparison.stats import power
@@ -131,7 +132,7 @@ def _about_images(lang: str, images: ImagesInterval | None) -> str:
 
 
 def _about_models(analysis: Analysis, pair: Pair) -> Iterator[str]:
-    """Say what two models do not have alike, so that it may be the reason for a difference."""
+    """Say what else may be the reason for a difference between two models, or for there being none."""
     plan, lang = analysis.plan, analysis.plan.options.lang
     start = analysis.starts.get(pair)
     if start is not None:
@@ -139,6 +140,11 @@ def _about_models(analysis: Analysis, pair: Pair) -> Iterator[str]:
     assumed = [model for model in plan.models if model.label in pair and model.assumed]
     if len(assumed) == 1:
         yield phrase(lang, "assumed_scale", label=assumed[0].label, scale=assumed[0].assumed)
+    if pair.first == plan.labels[0]:
+        yield layers.blind(plan, analysis.layers, pair.other)
+    for model in plan.models:
+        if model.label == pair.other and model.width is not None:
+            yield phrase(lang, "control", other=model.label, first=plan.labels[0], width=model.width)
 
 
 def _name(outcome: RunOutcome) -> str:

@@ -1,3 +1,13 @@
 """Statistics of scores: over seeds, over images, over several models."""
 
-__all__ = ["alpha_spending", "ap_by_size", "average_precision", "bootstrap", "holm", "paired_t", "power", "starts"]
+__all__ = [
+    "alpha_spending",
+    "ap_by_size",
+    "average_precision",
+    "bootstrap",
+    "holm",
+    "layer_share",
+    "paired_t",
+    "power",
+    "starts",
+]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from yolo_focal.comparison.store.files import read_json, write_json
 from yolo_focal.comparison.store.run_result import RunResult
@@ -29,6 +29,21 @@ def short(name: str) -> str:
     return name.partition("/")[2] or name
 
 
+ZEROS, INPUT = "zeros", "input"  # what the output of a layer is replaced by
+
+
+class Ablation(NamedTuple):
+    """Layers whose outputs are replaced, to see what they are good for.
+
+    Attributes:
+        rows: Their indices.
+        by: `ZEROS` or `INPUT`, each layer's own input.
+    """
+
+    rows: list[int]
+    by: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunSpec:
     """What to train.
@@ -43,6 +58,7 @@ class RunSpec:
         test: Validate the best checkpoint on the test split too.
         snapshot_every: Epochs from one snapshot to the next; 0 for none.
         metric: The metric that it is compared by.
+        ablations: Layers whose outputs are replaced in further validations of the best checkpoint.
         place: The device that it is trained on, for people to read, such as "GPU 1".
         fingerprint: Digest of all that changes the result.
     """
@@ -56,6 +72,7 @@ class RunSpec:
     test: bool
     snapshot_every: int
     metric: str
+    ablations: list[Ablation]
     place: str
     fingerprint: str
 
@@ -63,7 +80,8 @@ class RunSpec:
 def read_task(folder: Path) -> RunSpec | None:
     """Return what a run is to train; None if its file is missing, cut off or of another release."""
     try:
-        return RunSpec(**read_json(folder / TASK))
+        task = RunSpec(**read_json(folder / TASK))
+        return replace(task, ablations=[Ablation(*one) for one in task.ablations])
     except TypeError:
         return None
 

@@ -42,6 +42,28 @@ class OnTestImages:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Ablated:
+    """What the best checkpoint scores without the work of some layers, on the images that the verdict is about.
+
+    Attributes:
+        rows: Indices of the layers whose outputs were replaced.
+        by: What they were replaced by.
+        score: The score with their outputs, of a validation of the same kind.
+        without: The score without them; None where the outputs cannot be replaced.
+    """
+
+    rows: list[int]
+    by: str
+    score: float
+    without: float | None
+
+    @property
+    def share(self) -> float | None:
+        """The share of the score that the layers carry; None if there is no score or it cannot be told."""
+        return None if self.without is None or not self.score > 0 else 1 - self.without / self.score
+
+
+@dataclass(frozen=True, kw_only=True)
 class Trained:
     """What a training says of itself.
 
@@ -96,6 +118,7 @@ class RunResult(Trained):
         curve: The metric after each epoch.
         nan_epoch: The first epoch, counted from 1, whose loss was not finite; None if there is none.
         test: On the test images; None where there are none.
+        ablations: What it scores without the layers in which the models differ.
     """
 
     fingerprint: str
@@ -106,8 +129,11 @@ class RunResult(Trained):
     curve: list[float]
     nan_epoch: int | None
     test: OnTestImages | None
+    ablations: list[Ablated]
 
     @classmethod
     def from_json(cls: type[_Kind], content: dict[str, Any]) -> _Kind:
         """Return what `as_json` has written; see `Trained.from_json`."""
-        return super().from_json({**content, "test": content["test"] and OnTestImages(**content["test"])})
+        test, ablations = content["test"], content["ablations"]
+        own = {"test": test and OnTestImages(**test), "ablations": [Ablated(**one) for one in ablations]}
+        return super().from_json({**content, **own})

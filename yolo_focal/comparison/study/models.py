@@ -32,6 +32,8 @@ class Model(NamedTuple):
         parameters: Number of parameters.
         assumed: The scale that Ultralytics takes because the YAML's name has none; "" if there is nothing to assume.
         freeze: Its `freeze` of `yolo train`, where it is not the one that was given.
+        rows: Its rows, as its YAML has them; () where they are not to be looked at.
+        width: The width multiple of a control; None for all other models.
     """
 
     label: str
@@ -42,6 +44,8 @@ class Model(NamedTuple):
     parameters: int
     assumed: str = ""
     freeze: int | list[int] | None = None
+    rows: Sequence[Sequence[Any]] = ()
+    width: float | None = None
 
 
 def find(names: Sequence[str]) -> list[Model]:
@@ -58,8 +62,9 @@ def find(names: Sequence[str]) -> list[Model]:
         except Exception as error:  # whatever the parser raises: the model is what the user can correct
             raise ConfigError(f"models={name}: {error}") from None
         parameters = sum(parameter.numel() for parameter in yolo.model.parameters())
-        content = _content(file, yolo.model)
-        models.append(Model(label, str(name), file, str(yolo.task), content, parameters, _assumed_scale(file, yolo)))
+        content, scale = _content(file, yolo.model), _assumed_scale(file, yolo)
+        rows = [*yolo.model.yaml["backbone"], *yolo.model.yaml["head"]]
+        models.append(Model(label, str(name), file, str(yolo.task), content, parameters, scale, rows=rows))
     return models
 
 

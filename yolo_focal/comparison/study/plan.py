@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,10 +14,11 @@ from yolo_focal.comparison.launch.devices import Slot
 from yolo_focal.comparison.store.files import read_json, write_json
 from yolo_focal.comparison.store.run_folder import METRICS, SCHEMA
 from yolo_focal.comparison.store.times import PACKAGES
+from yolo_focal.comparison.study import ablation, train_arguments
+from yolo_focal.comparison.study import control as controls
 from yolo_focal.comparison.study import dataset as datasets
 from yolo_focal.comparison.study import folds as cross_validation
 from yolo_focal.comparison.study import models as found_models
-from yolo_focal.comparison.study import train_arguments
 from yolo_focal.comparison.study.dataset import Dataset
 from yolo_focal.comparison.study.models import Model
 from yolo_focal.comparison.study.request import Options, Request
@@ -114,6 +115,9 @@ def begin(folder: Path, request: Request) -> tuple[Plan, list[Run]]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     options, arguments = request.options, request.arguments
+    if options.control:
+        control = controls.write_control(folder, request.models, request.dataset, arguments)
+        request = replace(request, models=[*request.models, *control])
     threads = request.places.threads
     per_run = {
         "workers": int(request.user_arguments.get("workers", min(_MOST_WORKERS, threads))),
@@ -175,7 +179,8 @@ def _runs(plan: Plan) -> Iterator[Run]:
             for model in plan.models:
                 number = fold if plan.options.folds else None
                 name = f"seed{seed}" if number is None else f"seed{seed}-fold{fold}"
-                fingerprint = _digest([plan.fingerprint, model.content, seed, number, plan.test])
+                own = [model.content, ablation.of_model(plan.models, model.label)]
+                fingerprint = _digest([plan.fingerprint, *own, seed, number, plan.test])
                 yield Run(plan.folder / model.label / name, model.label, seed, number, str(data), fingerprint)
 
 

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from yolo_focal.comparison.launch import devices
 from yolo_focal.comparison.launch.devices import Places
+from yolo_focal.comparison.study import control, halving, packaged_models, train_arguments
 from yolo_focal.comparison.study import dataset as datasets
-from yolo_focal.comparison.study import halving, packaged_models, train_arguments
 from yolo_focal.comparison.study import models as found_models
 from yolo_focal.comparison.study.dataset import Dataset
 from yolo_focal.comparison.study.models import Model
@@ -36,6 +36,7 @@ class Options(NamedTuple):
         gpus_per_run: Number of GPUs that a run's batches are shared among.
         budget: What all runs together may take, such as "12h"; None for no limit.
         seed: The first of the seeds; the others follow it.
+        control: Add the first model at the width that costs what the dearest of the others costs.
     """
 
     seeds: int = 5
@@ -50,6 +51,7 @@ class Options(NamedTuple):
     gpus_per_run: int = 1
     budget: str | None = None
     seed: int = 0
+    control: bool = False
 
     @property
     def runs_of_seed(self) -> int:
@@ -119,6 +121,8 @@ def check(
                 f"models=: {found[0].label} is for {found[0].task}, {model.label} for {model.task}; compare models of "
                 "one task"
             )
+    if options.control:
+        control.check(found[0])
     all_arguments["pretrained"] = found_models.weights(arguments.get("pretrained", True))
     if isinstance(all_arguments["freeze"], int):
         found = found_models.with_same_layers_frozen(found, all_arguments["freeze"], all_arguments["pretrained"])
@@ -154,6 +158,8 @@ def _check_options(models: Sequence[str], options: Options, arguments: dict[str,
         raise ConfigError(f"split={options.split}: write split=test or split=val")
     if options.lang not in LANGUAGES:
         raise ConfigError(f"lang={options.lang}: write {' or '.join(f'lang={lang}' for lang in LANGUAGES)}")
+    if not isinstance(options.control, bool):
+        raise ConfigError(f"control={options.control}: write control=True or control=False")
     margin = options.margin
     if margin is not None and (isinstance(margin, bool) or not isinstance(margin, float) or not 0 < margin < 1):
         raise ConfigError(f"margin={margin}: write a difference that does not matter, such as margin=0.005")

@@ -14,6 +14,7 @@ from yolo_focal.comparison.store.run_result import RunResult
 from yolo_focal.comparison.study.plan import Plan, Run
 
 AP = "AP50-95 "  # what the columns of a class or a size begin with
+SHARE = "share of "  # what the columns begin with of layers whose outputs were replaced
 _LONGEST = 200  # characters of a log's last line
 
 
@@ -68,6 +69,7 @@ def _row(plan: Plan, outcome: RunOutcome) -> dict[str, Any]:
         row |= {f"score {key}": value for key, value in result.scores.items()}
         row |= result.metrics
         row |= {f"test {key}": value for key, value in (result.test.metrics if result.test else {}).items()}
+        row |= {f"{SHARE}rows {', '.join(map(str, one.rows))}": one.share for one in result.ablations}
         row |= {key: getattr(result, key) for key in ("seconds", "cpu_seconds", "peak_memory_mib")}
         row |= {f"{AP}{name}": value for name, value in by_class(plan, result).items()}
         row |= {f"{AP}of {size} objects": value for size, value in by_size(plan, result).items()}

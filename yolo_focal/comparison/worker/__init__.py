@@ -1,3 +1,3 @@
 """One run, in a process of its own: training, resuming, recording, measuring."""
 
-__all__ = ["accumulation", "ddp", "recorder", "resume", "run", "timing", "train", "ultralytics_trainer"]
+__all__ = ["ablation", "accumulation", "ddp", "recorder", "resume", "run", "timing", "train", "ultralytics_trainer"]

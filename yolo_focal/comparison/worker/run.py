@@ -8,6 +8,7 @@ gone then.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,9 @@ from yolo_focal.comparison.store.run_folder import (
     validation_files,
     write_result,
 )
-from yolo_focal.comparison.store.run_result import OnTestImages, RunResult, Trained
-from yolo_focal.comparison.worker import ddp, recorder, train
+from yolo_focal.comparison.store.run_result import Ablated, OnTestImages, RunResult, Trained
+from yolo_focal.comparison.worker import ablation, ddp, recorder, train
+from yolo_focal.comparison.worker import ultralytics_trainer as ultralytics
 from yolo_focal.errors import ConfigError
 from yolo_focal.files import sync_folder
 
@@ -65,9 +67,10 @@ def _run(folder: Path, task: RunSpec) -> None:
     }
     recorded, without, test = _is_recorded(folder, task, trained), trained.without, None
     if task.test:
-        metrics, unsupported = _validate_on_test(folder, results, task)
+        on_test = recorder.Recorder(lambda validation, validator: recorder.keep(validation, validator, folder / TEST))
+        metrics = _validate(folder, task, "test", on_test.attach)
         test = OnTestImages(**train.found(metrics), sizes=_by_size(trained.task, folder / TEST))
-        without = {**without, "records": unsupported} if unsupported else without
+        without = {**without, "records": on_test.unsupported} if on_test.unsupported else without
         scores["test"] = test.metrics.get(task.metric)
         recorded = bool(validations.load_all([folder / TEST]))
     sync_folder(results / "weights")
@@ -81,27 +84,57 @@ def _run(folder: Path, task: RunSpec) -> None:
         curve=curve.values,
         nan_epoch=curve.nan_epoch,
         test=test,
+        ablations=_ablated(folder, task, scores.get("test")),
     )
     write_result(folder, result)
     snapshots.remove()
 
 
-def _validate_on_test(folder: Path, results: Path, task: RunSpec) -> tuple[Any, str | None]:
-    """Validate the best checkpoint on the test images, on the first of several GPUs.
+def _ablated(folder: Path, task: RunSpec, score: float | None) -> list[Ablated]:
+    """Validate the best checkpoint without the work of some layers, on the images that the verdict is about.
 
-    Returns:
-        Its metrics, and what this release of Ultralytics lacks to record it.
+    Args:
+        folder: The run's folder.
+        task: What was trained.
+        score: Its score on the test images. The trainer's own on the validation images has other batches, which pad
+            the images otherwise, and on a GPU another precision: it is validated anew there.
+    """
+    split, found = ("test" if task.test else "val"), []
+    for rows, by in task.ablations:
+        score = _score(folder, task, split) if score is None else score
+        try:
+            without = _score(folder, task, split, rows, by)
+        except ablation.CannotReplaceError:
+            without = None
+        found.append(Ablated(rows=rows, by=by, score=score, without=without))
+    return found
+
+
+def _score(folder: Path, task: RunSpec, split: str, rows: Sequence[int] = (), by: str = "") -> float:
+    """Validate the best checkpoint, with the outputs of some layers replaced."""
+    metrics = _validate(folder, task, split, lambda best: ablation.replace_outputs(ultralytics.layers(best, rows), by))
+    return float(metrics.results_dict[task.metric])
+
+
+def _validate(folder: Path, task: RunSpec, split: str, prepare: Callable[[YOLO], None]) -> Any:
+    """Validate the best checkpoint on the first of several GPUs, and return its metrics.
+
+    Args:
+        folder: The run's folder.
+        task: What was trained.
+        split: The images.
+        prepare: Called with the checkpoint before.
     """
     if torch.cuda.is_available():
         torch.cuda.current_device()  # as before a training: of several GPUs' processes this one has not trained
+    results = training_folder(folder)
     best = YOLO(str(results / "weights" / "best.pt"))
-    recorded = recorder.Recorder(lambda validation, validator: recorder.keep(validation, validator, folder / TEST))
-    recorded.attach(best)
+    prepare(best)
     arguments = {key: task.arguments[key] for key in ("imgsz", "batch", "workers")}
     device = task.arguments["device"]
     first = next(iter(devices.numbers(device)), device)
-    own = {"project": str(folder.absolute()), "name": f"{results.name}-test", "exist_ok": True, "plots": False}
-    return best.val(data=task.data, split="test", device=first, **arguments, **own), recorded.unsupported
+    own = {"project": str(folder.absolute()), "name": f"{results.name}-{split}", "exist_ok": True, "plots": False}
+    return best.val(data=task.data, split=split, device=first, **arguments, **own)
 
 
 def _by_size(task: str, *files: Path) -> dict[str, float]:

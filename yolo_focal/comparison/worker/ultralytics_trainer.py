@@ -209,6 +209,11 @@ def work(trainer: Any) -> dict[str, int]:
     }
 
 
+def layers(yolo: Any, rows: Iterable[int]) -> list[Any]:
+    """Return some layers of the network of a `YOLO`, by the indices of their rows."""
+    return [yolo.model.model[row] for row in rows]
+
+
 # The validator
 
 
