@@ -187,11 +187,10 @@ def test_what_cannot_be_is_refused_before_anything_is_written(models: Any, value
 
 
 def test_a_model_of_fixed_width_has_none() -> None:
-    rows = (
-        "nc: 3\nscales:\n  n: [1, 1, 64]\nbackbone:\n- [-1, 1, Conv, [16, 3, 8]]\n- [-1, 1, nn.Conv2d, [16, {}, 1]]\n"
-    )
-    rows += "head:\n- [[1], 1, Detect, [nc]]\n"
-    Path("fixed.yaml").write_text(rows.format(16))
+    """Its second row takes 16 channels, and no others."""
+    rows = "nc: 3\nscales:\n  n: [1, 0.01, 1600]\nbackbone:\n- [-1, 1, Conv, [1600, 3, 8]]\n"
+    rows += "- [-1, 1, nn.Conv2d, [16, 16, 1]]\nhead:\n- [[1], 1, Detect, [nc]]\n"
+    Path("fixed.yaml").write_text(rows)
     with pytest.raises(ConfigError) as caught:
         begun("fixed.yaml", "yolov8n.yaml")
     assert str(caught.value).startswith(
