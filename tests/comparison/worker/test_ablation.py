@@ -12,6 +12,7 @@ from typing import Any
 import few
 import pytest
 import torch
+import yaml
 from support import python
 from torch import nn
 from ultralytics import YOLO
@@ -21,6 +22,7 @@ from yolo_focal.comparison.store.files import write_json
 from yolo_focal.comparison.store.run_folder import METRICS, TASK, Ablation, RunSpec
 from yolo_focal.comparison.study import train_arguments
 from yolo_focal.comparison.worker.ablation import CannotReplaceError, replace_outputs
+from yolo_focal.hook import configs
 
 ROWS = (
     "nc: 4\nbackbone:\n- [-1, 1, Conv, [16, 3, 8]]\n- [-1, 1, Conv, [16, 3]]\n- [-1, 1, Conv, [32, 3, 2]]\nhead:\n"
@@ -96,6 +98,15 @@ def executed(folder: Path, model: str, ablations: list[Ablation], test: bool) ->
     return json.loads((folder / "result.json").read_text("utf-8"))
 
 
+def write_further(file: Path) -> None:
+    """Write YOLOv8 with FocalModulation and a convolution behind it."""
+    config = yaml.safe_load(configs.model("yolov8n-focal.yaml").read_text(encoding="utf-8"))
+    for row in config["head"]:
+        row[0] = [one + (one > 9) for one in row[0]] if isinstance(row[0], list) else row[0]
+    config["backbone"].append([-1, 1, "Conv", [1024, 3]])
+    file.write_text(yaml.safe_dump(config), encoding="utf-8")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "row", "by", "test"),
@@ -110,11 +121,13 @@ def test_a_run_says_what_it_scores_without_a_layer(
 ) -> None:
     """As a hook that is written by hand does, and all else in its result is as without that."""
     few.write(checkpoint)
+    write_further(tmp_path / "yolov8n-further.yaml")
     (tmp_path / "few.yaml").write_text(few.yaml_of(few.FOLDER / "set", "test: images/train\n"))
     asked = [Ablation([row], by), Ablation([4, 6], "zeros"), Ablation([3], "input")]  # row 3 halves the maps
-    folder = tmp_path / model / "seed0"
-    result = executed(folder, f"{model}.yaml", asked, test)
-    other = executed(tmp_path / model / "seed1", f"{model}.yaml", [], test)
+    folder, file = tmp_path / model / "seed0", f"{model}.yaml"
+    file = str(tmp_path / file) if (tmp_path / file).exists() else file
+    result = executed(folder, file, asked, test)
+    other = executed(tmp_path / model / "seed1", file, [], test)
     for part in ("curve", "scores", "metrics", "classes", "sizes", "test", "recorded"):
         assert result[part] == other[part]
     assert other["ablations"] == []
