@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -19,7 +18,8 @@ from ultralytics import YOLO
 from ultralytics.nn.tasks import DetectionModel
 
 from yolo_focal.comparison.store.files import write_json
-from yolo_focal.comparison.store.run_folder import METRICS, TASK, Ablation, RunSpec
+from yolo_focal.comparison.store.run_folder import METRICS, TASK, Ablation, RunSpec, result_of
+from yolo_focal.comparison.store.run_result import RunResult
 from yolo_focal.comparison.study import train_arguments
 from yolo_focal.comparison.worker.ablation import CannotReplaceError, replace_outputs
 from yolo_focal.hook import configs
@@ -74,7 +74,7 @@ def test_outputs_that_cannot_be_replaced(network: Any) -> None:
             replaced(torch.zeros(1, 3, 64, 64))
 
 
-def executed(folder: Path, model: str, ablations: list[Ablation], test: bool) -> Any:
+def executed(folder: Path, model: str, ablations: list[Ablation], test: bool) -> RunResult:
     """Return the result of a run in a process of its own."""
     every = train_arguments.check({"epochs": 1, "imgsz": 64, "batch": 8, "plots": False, "workers": 0, "device": "cpu"})
     task = RunSpec(
@@ -95,7 +95,9 @@ def executed(folder: Path, model: str, ablations: list[Ablation], test: bool) ->
     write_json(folder / TASK, asdict(task))
     code = f"from pathlib import Path\nfrom yolo_focal.comparison.worker import run\nrun.main(Path({str(folder)!r}))"
     python(code, folder)
-    return json.loads((folder / "result.json").read_text("utf-8"))
+    result = result_of(folder, "0")
+    assert result is not None
+    return result
 
 
 def write_further(file: Path) -> None:
@@ -129,8 +131,8 @@ def test_a_run_says_what_it_scores_without_a_layer(
     result = executed(folder, file, asked, test)
     other = executed(tmp_path / model / "seed1", file, [], test)
     for part in ("curve", "scores", "metrics", "classes", "sizes", "test", "recorded"):
-        assert result[part] == other[part]
-    assert other["ablations"] == []
+        assert getattr(result, part) == getattr(other, part)
+    assert other.ablations == []
 
     def score(**hooks: Any) -> float:
         best = YOLO(folder / f"{model}-seed0" / "weights" / "best.pt")
@@ -140,13 +142,13 @@ def test_a_run_says_what_it_scores_without_a_layer(
         found = best.val(data=tmp_path / "few.yaml", split=split, imgsz=64, batch=8, workers=0, plots=False)
         return float(found.results_dict[METRICS["detect"]])
 
-    known = result["ablations"]
-    assert [(one["rows"], one["by"]) for one in known] == [(one.rows, one.by) for one in asked]
-    assert {one["score"] for one in known} == {score()} and score() > 0
+    known = result.ablations
+    assert [(one.rows, one.by) for one in known] == [(one.rows, one.by) for one in asked]
+    assert {one.score for one in known} == {score()} and score() > 0
     if test:
-        assert score() == result["scores"]["test"]
+        assert score() == result.scores["test"]
     by_hand = (lambda _, given, __: given[0]) if by == "input" else (lambda _, __, output: 0 * output)
-    assert known[0]["without"] == score(**{f"_{row}": by_hand}) != score()
+    assert known[0].without == score(**{f"_{row}": by_hand}) != score()
     zero = {f"_{one}": lambda _, __, output: 0 * output for one in (4, 6)}
-    assert known[1]["without"] == score(**zero) != score()
-    assert known[2]["without"] is None
+    assert known[1].without == score(**zero) != score()
+    assert known[2].without is None

@@ -1,175 +1,25 @@
-"""Whether data test the layers in which models differ: which those are, what they carry, and what is said of it."""
+"""What is said of data that test the layers in which models differ, or do not."""
 
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import jsonschema
-import numpy as np
 import pytest
-import yaml
-from runs import changed, outcome, plan
-from scipy import stats
+from comparison.outcomes import changed, outcome, plan
+from comparison.rows import rows_of
 
 from yolo_focal.comparison.report import layers, report, verdicts
 from yolo_focal.comparison.report.analysis import analyse
-from yolo_focal.comparison.stats.layer_share import over_seeds
-from yolo_focal.comparison.store.run_folder import Ablation
 from yolo_focal.comparison.store.run_result import Ablated
-from yolo_focal.comparison.study.ablation import Ablations, between, of_model
-from yolo_focal.comparison.study.models import Model
+from yolo_focal.comparison.study.ablation import of_model
 from yolo_focal.comparison.study.plan import Plan
 from yolo_focal.comparison.study.results import RunOutcome, table
-from yolo_focal.hook import configs
 
 SCHEMA = json.loads(Path(report.__file__).with_name("summary.schema.json").read_text(encoding="utf-8"))
-SAME = "Conv, [8, 3, 1]"
-
-
-def rows_of(name: str) -> list[Any]:
-    config = yaml.safe_load(configs.model(name).read_text(encoding="utf-8"))
-    return [*config["backbone"], *config["head"]]
-
-
-def written(*rows: str) -> list[Any]:
-    return [yaml.safe_load(f"[{row}]") for row in rows]
-
-
-# Which layers those are
-
-
-def zeros(*rows: int) -> Ablation:
-    return Ablation([*rows], "zeros")
-
-
-def inputs(*rows: int) -> Ablation:
-    return Ablation([*rows], "input")
-
-
-@pytest.mark.parametrize(
-    ("first", "other", "found"),
-    [
-        ("yolov8n.yaml", "yolov8n-focal.yaml", (zeros(9), zeros(9))),
-        ("yolov8n-focal.yaml", "yolov8n.yaml", (zeros(9), zeros(9))),
-        ("yolov8n.yaml", "yolov8n-c2focal.yaml", (zeros(9), inputs(10))),
-        ("yolov8n-c2focal.yaml", "yolov8n.yaml", (inputs(10), zeros(9))),
-        ("yolo11n.yaml", "yolo11n-focal.yaml", (zeros(9), zeros(9))),
-        ("yolov8n-cls.yaml", "yolov8n-focal-cls.yaml", (zeros(8), inputs(9))),
-        ("yolov8n.yaml", "yolov8n.yaml", None),
-        ("yolov8n.yaml", "yolov8s.yaml", None),
-        ("yolov8n.yaml", "yolov8n-seg.yaml", None),  # another head
-        ("yolov8n.yaml", "yolov8n-focalnet.yaml", None),
-        ("yolov8n.yaml", "yolov8n-p2.yaml", None),
-        ("yolov8n.yaml", "yolov8n-p6.yaml", None),
-        ("yolov8n.yaml", "yolo11n.yaml", None),
-    ],
-)
-def test_the_layers_in_which_packaged_models_differ(first: str, other: str, found: Any) -> None:
-    assert between(rows_of(first), rows_of(other)) == (found and Ablations(*found))
-
-
-BASE = (f"-1, 1, {SAME}", f"-1, 3, {SAME}", f"-1, 1, {SAME}", "[-1, 1], 1, Concat, [1]", "[1, 3], 1, Detect, [nc]")
-
-
-@pytest.mark.parametrize(
-    ("rows", "found"),
-    [
-        # In the place of others: one, and several; also one that reads another row.
-        ((*BASE[:2], "-1, 1, EMA, []", *BASE[3:]), (zeros(2), zeros(2))),
-        ((BASE[0], "-1, 1, EMA, []", "-1, 1, EMA, []", *BASE[3:]), (zeros(1, 2), zeros(1, 2))),
-        ((*BASE[:3], "[-1, 0], 1, Concat, [1]", BASE[4]), (zeros(3), zeros(3))),
-        # Inserted: what is behind moves, and reads the new row, or still the old one.
-        (
-            (*BASE[:2], "-1, 1, EMA, []", BASE[2], "[-1, 2], 1, Concat, [1]", "[2, 4], 1, Detect, [nc]"),
-            (zeros(1), inputs(2)),
-        ),
-        (
-            (*BASE[:2], "-1, 1, EMA, []", BASE[2], "[-1, 1], 1, Concat, [1]", "[1, 4], 1, Detect, [nc]"),
-            (zeros(1), inputs(2)),
-        ),
-        (
-            (
-                *(BASE[0], "-1, 1, EMA, []", BASE[1], BASE[2], "-1, 1, EMA, []", "-1, 1, EMA, []"),
-                *("[-1, 2], 1, Concat, [1]", "[2, 6], 1, Detect, [nc]"),
-            ),
-            (zeros(0, 2), inputs(1, 4, 5)),
-        ),
-        # Otherwise: it reads the image, two rows, or other rows than before read it.
-        (("-1, 1, EMA, []", *BASE[:3], "[-1, 2], 1, Concat, [1]", "[2, 4], 1, Detect, [nc]"), None),
-        ((*BASE[:3], "[-1, 1], 1, Concat, [1]", "[-1, 1], 1, Concat, [1]", "[1, 4], 1, Detect, [nc]"), None),
-        ((*BASE[:3], "-1, 1, EMA, []", "[-1, 1], 1, Concat, [1]", "[2, 4], 1, Detect, [nc]"), None),
-        ((*BASE[:4], "[1, 3], 1, Segment, [nc]"), None),
-        ((), None),
-    ],
-)
-def test_the_layers_in_which_rows_differ(rows: tuple[str, ...], found: Any) -> None:
-    assert between(written(*BASE), written(*rows)) == (found and Ablations(*found))
-
-
-def named(label: str, rows: list[Any]) -> Model:
-    return Model(label, f"{label}.yaml", f"{label}.yaml", "detect", "0", 3, rows=rows)
-
-
-def test_the_first_model_is_looked_at_once_for_each_set_of_places() -> None:
-    names = ["yolov8n.yaml", "yolov8n-focal.yaml", "yolov8s.yaml", "yolov8n-c2focal.yaml"]
-    models = [named(Path(name).stem, rows_of(name)) for name in names]
-    elsewhere = rows_of("yolov8n.yaml")
-    elsewhere[2] = elsewhere[4] = [-1, 1, "EMA", []]
-    models.append(named("own", elsewhere))
-    assert [of_model(models, model.label) for model in models] == [
-        [zeros(9), zeros(2, 4)],
-        [zeros(9)],
-        [],
-        [inputs(10)],
-        [zeros(2, 4)],
-    ]
-
-
-# What they carry
-
-
-def test_a_share_is_what_is_lost_without_the_layers() -> None:
-    one = Ablated(rows=[9], by="zeros", score=0.8, without=0.6)
-    assert one.share == pytest.approx(0.25)
-    assert replace(one, without=0.88).share == pytest.approx(-0.1)  # it is better without
-    assert [replace(one, score=score).share for score in (0.0, math.nan)] == [None, None]
-    assert replace(one, without=None).share is None
-
-
-@pytest.mark.parametrize(
-    ("shares", "upper", "is_small"),
-    [
-        # By a table of Student's t: t(1) = 12.706, t(2) = 4.303 at 95 %; the mean, and t times std / sqrt(seeds) above.
-        ([0.049], 0.049, True),
-        ([0.05], 0.05, False),
-        ([0.01, 0.01], 0.01, True),
-        ([0.02, 0.03], 0.025 + 12.706 * 0.005, False),
-        ([0.01, 0.02, 0.03], 0.02 + 4.303 * 0.01 / math.sqrt(3), True),
-        ([0.02, 0.03, 0.04], 0.03 + 4.303 * 0.01 / math.sqrt(3), False),
-        ([-0.04, -0.01, -0.04], -0.03 + 4.303 * 0.03 / 3, True),
-    ],
-)
-def test_data_are_blind_below_a_share_of_a_twentieth(shares: list[float], upper: float, is_small: bool) -> None:
-    found = over_seeds(shares)
-    assert found is not None
-    assert found.upper == pytest.approx(upper, abs=1e-5)
-    assert (found.mean, found.least, found.most) == pytest.approx((np.mean(shares), min(shares), max(shares)))
-    assert (found.is_small, found.seeds) == (is_small, len(shares))
-
-
-def test_folds_have_images_in_common_and_no_share_is_none() -> None:
-    shares = [0.01, 0.02, 0.03]
-    found = over_seeds(shares, 0.5)
-    assert found is not None
-    assert found.upper == pytest.approx(0.02 + float(stats.t.ppf(0.975, 2)) * 0.01 * math.sqrt(1 / 3 + 0.5))
-    assert over_seeds([]) is None
-
-
-# What is said of it
 
 
 def differing(folder: Path, **options: Any) -> Plan:

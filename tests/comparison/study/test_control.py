@@ -10,7 +10,7 @@ from typing import Any
 import few
 import pytest
 import yaml
-from runs import outcome, plan
+from comparison.outcomes import outcome, plan
 from support import further
 from ultralytics import YOLO
 from ultralytics.nn.tasks import DetectionModel
@@ -30,9 +30,8 @@ FOLDER = Path("runs/compare/one")
 
 
 @pytest.fixture(autouse=True)
-def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder of its own with a few images, `my.yaml`."""
-    monkeypatch.chdir(tmp_path)
+def data(in_a_folder_of_its_own: None) -> None:  # noqa: ARG001
+    """A few images, `my.yaml`."""
     few.draw(Path("set"), train=2, val=2)
     Path("my.yaml").write_text(few.yaml_of(Path("set")))
 
