@@ -17,7 +17,7 @@ _PACKAGES = ("filelock", "jinja2", "matplotlib", "polars", "psutil", "scipy")
 
 
 def compare(
-    data: str,
+    data: str | Sequence[str],
     models: Sequence[str],
     seeds: int = 5,
     name: str = "compare",
@@ -41,11 +41,14 @@ def compare(
     """Train models on the same data with the same seeds, and say which is better, by how much, and how sure that is.
 
     Everything goes to `runs/compare/<name>`: a folder for each run, `report.html`, `results.csv`, `summary.json` and
-    the plots. Called again with the same arguments it goes on where it was: what has finished is kept, and a run that
-    was interrupted goes on to the result that it would have had.
+    the plots. Of several data sets each has such a folder in it, with a report of its own; the report above is over all
+    of them, with the data set as the unit, and `table.md` and `table.tex` lie beside it. Called again with the same
+    arguments it goes on where it was: what has finished is kept, and a run that was interrupted goes on to the result
+    that it would have had.
 
     Args:
-        data: The data set, as for `yolo train`.
+        data: The data set, as for `yolo train`; several as a list or with commas between, or as a folder of data YAML
+            files.
         models: Model YAMLs or checkpoints of one task, two or more; each is compared with the first. "collection"
             stands for all packaged models of the first one's family, scale and task, without FocalNet, and alone for
             those of `yolov8n.yaml` behind it.

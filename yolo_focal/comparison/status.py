@@ -37,16 +37,21 @@ def status(name: str, watch: bool = False) -> Iterator[str]:
 
 def _overview(whole: Path) -> Iterator[str]:
     """Yield how far a comparison is, or the screening of its models that goes before."""
-    screenings = sorted((whole / screening.FOLDER).glob(f"*/{PLAN}"), key=lambda file: file.stat().st_mtime)
-    plans = [whole / PLAN, *reversed(screenings)]
-    known = ((file.parent, read_json(file)) for file in plans)
-    found = next(((folder, plan) for folder, plan in known if isinstance(plan, dict)), None)
+    screenings = sorted((whole / screening.FOLDER).glob("*"), key=lambda folder: folder.stat().st_mtime)
+    known = ((folder, _places(folder)) for folder in (whole, *reversed(screenings)))
+    found = next(((folder, places) for folder, places in known if places), None)
     if found is None:
         raise ConfigError(f"name={whole.name}: there is no comparison in {whole}; write name= as it was begun with")
-    folder, places = found[0], found[1]["places"]
+    folder, places = found
     runs = list(read_progress(folder))
     working = holder(whole)
     if working is None and any(run.state != FINISHED for run in runs):
         working = "nobody works on it; the same command goes on"
     yield f"{folder}: {summary(runs, places)}{f' ({working})' if working else ''}"
     yield from table(runs)
+
+
+def _places(folder: Path) -> int | None:
+    """Return how many runs at once a comparison's plan, or those of its data sets, have room for; None without one."""
+    plans = [read_json(file) for file in (folder / PLAN, *folder.glob(f"*/{PLAN}"))]
+    return min((plan["places"] for plan in plans if isinstance(plan, dict)), default=None)

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from yolo_focal import ConfigError
-from yolo_focal.comparison.pipeline import _task
 from yolo_focal.comparison.study import dataset, plan
 from yolo_focal.comparison.study.plan import begin
 from yolo_focal.comparison.study.request import Options, check
+from yolo_focal.comparison.training import task
 from yolo_focal.hook import configs
 
 PAIR = ["yolov8n.yaml", "yolov8n-focal.yaml"]
@@ -124,7 +124,7 @@ def test_an_integer_freeze_means_the_same_layers_for_all_models(
     names = ["yolov8n.yaml", "yolov8n-focal.yaml", "yolov8n-p6.yaml", "yolov8n-c2focal.yaml"]
     given = {"epochs": 3, "freeze": freeze, **({"pretrained": str(checkpoint)} if pretrained else {})}
     its_plan, runs = begin(Path("runs/compare/one"), check(small_set, names, Options(seeds=1), given))
-    assert [_task(its_plan, run).arguments["freeze"] for run in runs] == frozen
+    assert [task(its_plan, run).arguments["freeze"] for run in runs] == frozen
 
 
 @pytest.mark.parametrize(("epochs", "last"), [(1, 1), (3, 3), (20, 3), (50, 5)])
@@ -226,5 +226,7 @@ def test_folds_hold_each_image_out_once(small_set: str) -> None:
             splits = dataset.read(run.data, "detect").splits
             assert not set(splits["train"].images) & set(splits["val"].images)
     Path("runs/compare/three").mkdir()
-    with pytest.raises(ConfigError, match=r"^folds=7: write an integer from 2 to 6, the number of training images$"):
+    with pytest.raises(
+        ConfigError, match=r"^folds=7: write an integer from 2 to 6, the number of training images of own.yaml$"
+    ):
         begin(Path("runs/compare/three"), check(small_set, PAIR, Options(folds=7), {"epochs": 3}))

@@ -25,7 +25,7 @@ def on_this_machine(jobs: Sequence[Job], slots: Sequence[Slot], poll: Poll) -> N
         poll: Called at least every second while runs are in progress.
     """
     stop = threading.Event()
-    schedule = Schedule(jobs, len(slots), lambda job: job.model)
+    schedule = Schedule(jobs, len(slots), lambda job: str(job.folder.parent))
     pool = ThreadPoolExecutor(max(1, len(slots)))
     try:
         waiting: set[Future[None]] = {pool.submit(_execute_all, schedule, slot, stop) for slot in slots}

@@ -21,7 +21,7 @@ class Schedule(Generic[Job]):
     Args:
         jobs: The runs, in their order.
         places: Number of runs at once.
-        kind: Returns what runs of equal length have in common, the model's label.
+        kind: Returns what runs of equal length have in common: the folder of a model's runs on a data set.
     """
 
     def __init__(self, jobs: Sequence[Job], places: int, kind: Callable[[Job], str]) -> None:

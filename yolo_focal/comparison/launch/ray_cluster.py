@@ -90,8 +90,9 @@ class Cluster:
         trials = {key: _trial(job) for key, job in by_key.items()}
         environment = {key: value for key, value in os.environ.items() if key.startswith(_FORWARDED)}
         shared = Shared(_files(jobs), str(Path.cwd()), environment, storage, self._share.device)
-        watch = Watch(by_key, poll, lambda: self._lack(jobs[0].task.threads))
-        cpus = self._share.cpus(jobs[0].task.threads)
+        threads = max(job.task.threads for job in jobs)  # a data set that was added may have been planned with others
+        watch = Watch(by_key, poll, lambda: self._lack(threads))
+        cpus = self._share.cpus(threads)
         resources = {"cpu": cpus, **({"gpu": self._share.gpus} if self._share.gpus else {})}
         tuner = tune.Tuner(
             tune.with_resources(tune.with_parameters(train, trials=trials, shared=shared), resources),

@@ -66,21 +66,21 @@ def analyse(plan: Plan, outcomes: Sequence[RunOutcome]) -> Analysis:
     """Compare the models by their finished runs."""
     score = _score(plan)
     finished = {label: _finished(plan, outcomes, label) for label in plan.labels}
-    scores = {label: _scores(of_label, score) for label, of_label in finished.items()}
     by_score = {
         other: {label: _scores(of_label, other) for label, of_label in finished.items()}
         for other in SCORES
         if other != score
     }
-    over_seeds = _differences(plan, scores)
+    found = scores(plan, outcomes)
+    over_seeds = differences(plan, found)
     return Analysis(
         plan,
         score,
-        scores,
+        found,
         _of_shares(over_seeds),
         _over_images(plan, finished, over_seeds),
         {pair: _start(finished, pair) for pair in over_seeds},
-        {other: _of_shares(_differences(plan, of_score)) for other, of_score in by_score.items()},
+        {other: _of_shares(differences(plan, of_score)) for other, of_score in by_score.items()},
         {pair: _by_name(plan, pair, finished, by_class) for pair in over_seeds},
         {pair: _by_name(plan, pair, finished, by_size) for pair in over_seeds},
         layers.shares(plan, outcomes),
@@ -89,10 +89,13 @@ def analyse(plan: Plan, outcomes: Sequence[RunOutcome]) -> Analysis:
 
 def standard_deviations(plan: Plan, outcomes: Sequence[RunOutcome]) -> list[float]:
     """Return the standard deviation over the seeds of each pair's difference, where two seeds or more have finished."""
-    score = _score(plan)
-    scores = {label: _scores(_finished(plan, outcomes, label), score) for label in plan.labels}
-    differences = _differences(plan, scores).values()
-    return [difference.std for difference in differences if difference is not None and difference.seeds > 1]
+    found = differences(plan, scores(plan, outcomes)).values()
+    return [difference.std for difference in found if difference is not None and difference.seeds > 1]
+
+
+def scores(plan: Plan, outcomes: Sequence[RunOutcome]) -> dict[str, dict[int, float]]:
+    """Return each model's scores that the verdict is about, by the number of the seed, or of the seed and fold."""
+    return {label: _scores(_finished(plan, outcomes, label), _score(plan)) for label in plan.labels}
 
 
 def pairs(plan: Plan) -> Iterator[Pair]:
@@ -124,18 +127,18 @@ def _finished(plan: Plan, outcomes: Sequence[RunOutcome], label: str) -> dict[in
 
 def _scores(finished: Mapping[int, RunOutcome], score: str) -> dict[int, float]:
     """Return the scores that are numbers; the others are named among the warnings."""
-    scores = {number: o.result.scores.get(score) for number, o in finished.items() if o.result is not None}
-    return {number: value for number, value in scores.items() if value is not None and math.isfinite(value)}
+    found = {number: o.result.scores.get(score) for number, o in finished.items() if o.result is not None}
+    return {number: value for number, value in found.items() if value is not None and math.isfinite(value)}
 
 
-def _differences(plan: Plan, scores: Mapping[str, Mapping[int, float]]) -> dict[Pair, Difference | None]:
+def differences(plan: Plan, found: Mapping[str, Mapping[int, float]]) -> dict[Pair, Difference | None]:
     """Compare the pairs of models by the seeds that both finished, with Holm's correction over all pairs."""
-    both = {pair: (scores[pair.first], scores[pair.other]) for pair in pairs(plan)}
+    both = {pair: (found[pair.first], found[pair.other]) for pair in pairs(plan)}
     return compare_all(both, looks(plan), fraction(plan), plan.options.margin)
 
 
-def _of_shares(differences: Mapping[Pair, Difference | None]) -> dict[Pair, Difference | None]:
-    return {pair: difference and difference.of_shares() for pair, difference in differences.items()}
+def _of_shares(found: Mapping[Pair, Difference | None]) -> dict[Pair, Difference | None]:
+    return {pair: difference and difference.of_shares() for pair, difference in found.items()}
 
 
 def _start(finished: Mapping[str, Mapping[int, RunOutcome]], pair: Pair) -> Start | None:

@@ -39,36 +39,38 @@ def draw(
         folder: Where to write the files.
     """
     plan = analysis.plan
-    lang = _language(plan)
+    lang = language(plan)
     figures = [
         _curves_plot(plan, outcomes),
         ("accuracy-against-time", phrase(lang, "speed"), _speed(analysis, costs)),
     ]
     for number, pair in enumerate(analysis.over_seeds, 1):  # the number tells names apart that are alike without signs
         title = phrase(lang, "pairs", first=pair.first, other=pair.other)
-        figures.append((_file_name(f"differences-{number}-{pair.other}"), title, _pairs(analysis, pair)))
-    return _save(figures, folder)
+        figures.append((file_name(f"differences-{number}-{pair.other}"), title, _pairs(analysis, pair)))
+    return save(figures, folder, "png")
 
 
 def draw_curves(plan: Plan, outcomes: Sequence[RunOutcome], folder: Path) -> list[tuple[str, str]]:
     """Draw the learning curves alone, as `draw` does."""
-    return _save([_curves_plot(plan, outcomes)], folder)
+    return save([_curves_plot(plan, outcomes)], folder, "png")
 
 
-def _save(plots: Sequence[Plot], folder: Path) -> list[tuple[str, str]]:
+def save(plots: Sequence[Plot], folder: Path, *kinds: str) -> list[tuple[str, str]]:
+    """Write plots to a folder, in a file of each kind, and return their titles and SVG texts."""
     saved = []
     for name, title, figure in plots:
         if figure is not None:
-            figure.savefig(folder / f"{name}.png", dpi=150, bbox_inches="tight")
+            for kind in kinds:
+                figure.savefig(folder / f"{name}.{kind}", dpi=150, bbox_inches="tight")
             saved.append((title, _svg(figure)))
     return saved
 
 
 def _curves_plot(plan: Plan, outcomes: Sequence[RunOutcome]) -> Plot:
-    return "learning-curves", phrase(_language(plan), "curves"), _curves(plan, outcomes)
+    return "learning-curves", phrase(language(plan), "curves"), _curves(plan, outcomes)
 
 
-def _language(plan: Plan) -> str:
+def language(plan: Plan) -> str:
     """Return the report's language, or English where no font here has its characters."""
     if plan.options.lang != "zh":
         return plan.options.lang
@@ -80,7 +82,7 @@ def _chinese_font() -> str | None:
     return next((name for name in _CHINESE if name in installed), None)
 
 
-def _file_name(name: str) -> str:
+def file_name(name: str) -> str:
     """Return a name for a file; letters of every script stay."""
     return re.sub(r"[^\w.-]+", "-", name)
 
@@ -99,7 +101,12 @@ def _svg(figure: Figure) -> str:
     return re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", re.sub(r' height="[^"]*pt"', "", text, count=1), count=1)
 
 
-def _axes(height: float = 3.6) -> tuple[Figure, Any]:
+def new_axes(height: float = 3.6) -> tuple[Figure, Any]:
+    """Return a figure of the page's width and its axes, in a font that has Chinese characters if there is one.
+
+    Args:
+        height: In inches.
+    """
     font = _chinese_font()
     with mpl.rc_context({"font.family": [font, "DejaVu Sans"]} if font else {}):
         figure = Figure(figsize=(_WIDTH, height))
@@ -110,7 +117,7 @@ def _axes(height: float = 3.6) -> tuple[Figure, Any]:
 
 def _curves(plan: Plan, outcomes: Sequence[RunOutcome]) -> Figure | None:
     """Draw each model's mean over the runs that have come so far, and a band from the least to the most of them."""
-    figure, axes = _axes()
+    figure, axes = new_axes()
     for index, label in enumerate(plan.labels):
         curves = [outcome.curve.values for outcome in outcomes if outcome.run.label == label and outcome.curve.values]
         if not curves:
@@ -131,7 +138,7 @@ def _curves(plan: Plan, outcomes: Sequence[RunOutcome]) -> Figure | None:
         )
     if not axes.lines:
         return None
-    axes.set(xlabel=phrase(_language(plan), "epoch"), ylabel=short(plan.metric))
+    axes.set(xlabel=phrase(language(plan), "epoch"), ylabel=short(plan.metric))
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.legend(frameon=False)
     return figure
@@ -142,10 +149,10 @@ def _pairs(analysis: Analysis, pair: Pair) -> Figure | None:
     plan, difference = analysis.plan, analysis.over_seeds[pair]
     if difference is None:
         return None
-    lang = _language(plan)
+    lang = language(plan)
     before, after = (analysis.scores[label] for label in pair)
     seeds = sorted(before.keys() & after.keys())
-    figure, axes = _axes(2.2 + 0.2 * len(seeds))
+    figure, axes = new_axes(2.2 + 0.2 * len(seeds))
     axes.plot([after[number] - before[number] for number in seeds], [_run_name(plan, n) for n in seeds], "o")
     intervals = [(phrase(lang, "mean"), difference.low, difference.high)]
     images = analysis.over_images.get(pair)
@@ -172,7 +179,7 @@ def _speed(analysis: Analysis, costs: Mapping[str, Cost]) -> Figure | None:
     where, times = _times(costs)
     if not times:
         return None
-    figure, axes = _axes()
+    figure, axes = new_axes()
     for index, label in enumerate(plan.labels):
         scores = list(analysis.scores[label].values())
         if label not in times or not scores:
@@ -189,7 +196,7 @@ def _speed(analysis: Analysis, costs: Mapping[str, Cost]) -> Figure | None:
             capsize=3,
             label=label,
         )
-    axes.set(xlabel=phrase(_language(plan), "ms_of_image", where=where), ylabel=short(plan.metric))
+    axes.set(xlabel=phrase(language(plan), "ms_of_image", where=where), ylabel=short(plan.metric))
     axes.legend(frameon=False)
     return figure
 

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import polars as pl
 
 from yolo_focal.comparison.launch import devices
@@ -16,6 +15,7 @@ from yolo_focal.comparison.report import layers, model_cost, plots, verdicts
 from yolo_focal.comparison.report.analysis import Analysis, Pair
 from yolo_focal.comparison.report.i18n import phrase
 from yolo_focal.comparison.report.model_cost import Cost
+from yolo_focal.comparison.report.page import REFRESH, Table, write_page
 from yolo_focal.comparison.stats.paired_t import CONFIDENCE, Difference
 from yolo_focal.comparison.store.files import read_json, write, write_json
 from yolo_focal.comparison.store.progress import RunProgress, summary
@@ -24,9 +24,7 @@ from yolo_focal.comparison.store.run_folder import SCHEMA, short, training_folde
 from yolo_focal.comparison.study.plan import Plan
 from yolo_focal.comparison.study.results import AP, SHARE, RunOutcome
 
-_TEMPLATE = Path(__file__).with_name("report.html")
 _COSTS = "costs.json"
-_REFRESH = 20  # seconds after which a browser loads an interim report anew
 
 
 def write_report(analysis: Analysis, outcomes: Sequence[RunOutcome], runs: pl.DataFrame) -> list[str]:
@@ -82,7 +80,8 @@ def write_interim_report(
         summary(progress, len(plan.slots)),
     ]
     curves = plots.draw_curves(plan, outcomes, plan.folder)
-    _render(plan, runs, refresh=_REFRESH, verdicts=lines, progress="\n".join(progress_table(progress)), plots=curves)
+    shown = "\n".join(progress_table(progress))
+    _render(plan, refresh=REFRESH, verdicts=lines, progress=shown, plots=curves, tables=[_runs(plan, runs)])
 
 
 def _known_costs(plan: Plan) -> dict[str, Cost]:
@@ -96,43 +95,41 @@ def _write(analysis: Analysis, outcomes: Sequence[RunOutcome], runs: pl.DataFram
     write_json(plan.folder / "summary.json", _summary(analysis, outcomes, costs))
     _render(
         plan,
-        runs,
         verdicts=verdicts.verdicts(analysis),
         scored_by=verdicts.scored_by(plan),
         shares=list(layers.about(plan, analysis.layers)),
         warnings=verdicts.warnings(analysis, outcomes),
-        models=[_model_row(analysis, label, outcomes, costs.get(label)) for label in plan.labels],
-        on_gpu=any(cost.device for cost in costs.values()),
+        models=_models(analysis, outcomes, costs),
         notes=[f"{label}: {note}" for label, cost in costs.items() for note in cost.notes],
         plots=drawn,
-        scores=[row for name, by_pair in analysis.by_score.items() for row in _rows(name, by_pair, lang)],
-        tables=list(_tables(analysis)),
+        tables=[*_tables(analysis), _runs(plan, runs, phrase(lang, "runs_table"))],
         methods=list(_methods(analysis, outcomes)),
     )
 
 
-def _render(plan: Plan, runs: pl.DataFrame, **parts: Any) -> None:
-    """Write `report.html`; parts of the page that are not given are left out."""
-    environment = jinja2.Environment(autoescape=True)
+def _render(plan: Plan, **parts: Any) -> None:
+    """Write `report.html` with what every report of one data set has, and further parts."""
     lang = plan.options.lang
+    write_page(
+        plan.folder / "report.html",
+        lang,
+        title=phrase(lang, "title", models=", ".join(plan.labels), data=Path(plan.dataset.name).name),
+        whole=phrase(lang, "whole", sets=len(plan.whole.data)) if plan.whole else None,
+        command=command(plan),
+        **parts,
+    )
+
+
+def _runs(plan: Plan, runs: pl.DataFrame, note: str = "") -> Table:
+    """Return the page's table of the runs."""
     # A table that fits a sheet of paper: the AP of each class and size and the shares of layers are in results.csv.
     shown = runs.select(
         name
         for name in runs.columns
         if not name.startswith((AP, SHARE)) and (name != "failure" or any(failure for failure in runs["failure"]))
     )
-    page = environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
-        lang=lang,
-        t=lambda key, **values: phrase(lang, key, **values),
-        title=phrase(lang, "title", models=", ".join(plan.labels), data=Path(plan.dataset.name).name),
-        metric=short(plan.metric),
-        level=CONFIDENCE,
-        columns=[short(name) for name in shown.columns],
-        runs=[[_cell(value) for value in row] for row in shown.iter_rows()],
-        command=command(plan),
-        **parts,
-    )
-    write(plan.folder / "report.html", page)
+    rows = [[_cell(value) for value in row] for row in shown.iter_rows()]
+    return Table(phrase(plan.options.lang, "runs"), [short(name) for name in shown.columns], rows, note)
 
 
 def command(plan: Plan) -> str:
@@ -140,14 +137,15 @@ def command(plan: Plan) -> str:
     options = {
         key: value for key, value in plan.options._asdict().items() if value != plan.options._field_defaults[key]
     }
+    name, data = plan.whole or (plan.folder.name, [plan.dataset.name])
     own = {
-        "data": plan.dataset.name,
+        "data": ",".join(data),
         "models": ",".join(
             plan.screening.models if plan.screening else (model.name for model in plan.models if model.width is None)
         ),
         "seeds": plan.options.seeds,
     }
-    arguments = {**own, "name": plan.folder.name, **options, **plan.user_arguments}
+    arguments = {**own, "name": name, **options, **plan.user_arguments}
     return "yolo-focal compare " + " ".join(shlex.quote(f"{key}={value}") for key, value in arguments.items())
 
 
@@ -165,11 +163,11 @@ def _summary(analysis: Analysis, outcomes: Sequence[RunOutcome], costs: Mapping[
             {
                 "first": pair.first,
                 "other": pair.other,
-                "over_seeds": _json(difference),
-                "over_images": _json(analysis.over_images.get(pair)),
-                "by_score": {name: _json(by_pair[pair]) for name, by_pair in analysis.by_score.items()},
-                "by_class": {name: _json(value) for name, value in analysis.by_class[pair].items()},
-                "by_size": {name: _json(value) for name, value in analysis.by_size[pair].items()},
+                "over_seeds": as_json(difference),
+                "over_images": as_json(analysis.over_images.get(pair)),
+                "by_score": {name: as_json(by_pair[pair]) for name, by_pair in analysis.by_score.items()},
+                "by_class": {name: as_json(value) for name, value in analysis.by_class[pair].items()},
+                "by_size": {name: as_json(value) for name, value in analysis.by_size[pair].items()},
                 "layers": analysis.layers[pair.other].as_json()
                 if pair.first == plan.labels[0] and pair.other in analysis.layers
                 else None,
@@ -185,7 +183,7 @@ def _summary(analysis: Analysis, outcomes: Sequence[RunOutcome], costs: Mapping[
     }
 
 
-def _json(value: Any) -> Any:
+def as_json(value: Any) -> Any:
     """Return a named tuple as a JSON object, with null for numbers that are not finite."""
     if value is None:
         return None
@@ -200,6 +198,17 @@ def _environments(outcomes: Sequence[RunOutcome]) -> list[dict[str, str]]:
         if outcome.result is not None and outcome.result.environment not in found:
             found.append(outcome.result.environment)
     return found
+
+
+def _models(analysis: Analysis, outcomes: Sequence[RunOutcome], costs: Mapping[str, Cost]) -> Table:
+    """Return the page's table of the models, with the column of the GPU where one was measured."""
+    plan = analysis.plan
+    lang = plan.options.lang
+    names = ("finished", "training_time", "memory", "parameters", "gflops", "cpu_ms", "onnx_ms", "device_ms")
+    head = [phrase(lang, "model"), phrase(lang, "range", metric=short(plan.metric)), *(phrase(lang, n) for n in names)]
+    rows = [_model_row(analysis, label, outcomes, costs.get(label)) for label in plan.labels]
+    width = len(head) if any(cost.device for cost in costs.values()) else len(head) - 1
+    return Table(phrase(lang, "models"), head[:width], [row[:width] for row in rows])
 
 
 def _model_row(analysis: Analysis, label: str, outcomes: Sequence[RunOutcome], cost: Cost | None) -> list[str]:
@@ -234,9 +243,14 @@ def _figures(difference: Difference, lang: str) -> list[str]:
     return [f"{difference.mean:+.4f}", f"{difference.low:+.4f} to {difference.high:+.4f}", noise]
 
 
-def _tables(analysis: Analysis) -> Iterator[tuple[str, str, list[list[str]]]]:
-    """Yield the title, the first column's head and the rows of the tables by class and by size."""
+def _tables(analysis: Analysis) -> Iterator[Table]:
+    """Yield the tables of differences: by other scores, by class and by size."""
     lang = analysis.plan.options.lang
+    columns = [phrase(lang, "difference"), phrase(lang, "interval_head", level=CONFIDENCE)]
+    columns.append(phrase(lang, "more_than_noise"))
+    scores = [row for name, by_pair in analysis.by_score.items() for row in _rows(name, by_pair, lang)]
+    if scores:
+        yield Table(phrase(lang, "other_scores"), [phrase(lang, "score"), "", *columns], scores)
     for pair in analysis.over_seeds:
         for title, head, by_name in (
             ("classes", "class", analysis.by_class[pair]),
@@ -247,7 +261,7 @@ def _tables(analysis: Analysis) -> Iterator[tuple[str, str, list[list[str]]]]:
                 for name, difference in sorted(by_name.items(), key=lambda item: -item[1].mean)
             ]
             if len(rows) > 1 or (rows and head == "size"):
-                yield phrase(lang, title, first=pair.first, other=pair.other), phrase(lang, head), rows
+                yield Table(phrase(lang, title, **pair._asdict()), [phrase(lang, head), *columns], rows)
 
 
 def _cell(value: Any) -> str:

@@ -91,7 +91,7 @@ def warnings(analysis: Analysis, outcomes: Sequence[RunOutcome]) -> list[str]:
     """Say what a reader has to know besides."""
     plan = analysis.plan
     return [
-        *_about_screening(plan),
+        *about_screening(plan),
         *_about_runs(analysis, outcomes),
         *_about_labels(plan),
         *_about_scores(analysis),
@@ -101,21 +101,33 @@ def warnings(analysis: Analysis, outcomes: Sequence[RunOutcome]) -> list[str]:
 
 def about_power(plan: Plan, outcomes: Sequence[RunOutcome]) -> str:
     """Say which difference the plan can show, by the standard deviation so far or else by the number of images."""
-    seeds = plan.options.seeds * plan.options.runs_of_seed
-    if seeds < 2:
+    if plan.options.seeds * plan.options.runs_of_seed < 2:
         return phrase(plan.options.lang, "power_of_one")
+    said, is_guess = what_shows(plan, outcomes)
+    return said + (phrase(plan.options.lang, "power_guess") if is_guess else "")
+
+
+def what_shows(plan: Plan, outcomes: Sequence[RunOutcome]) -> tuple[str, bool]:
+    """Say which difference two seeds or more can show, and return whether that is a guess before the first run."""
+    seeds = plan.options.seeds * plan.options.runs_of_seed
     values = {"seeds": seeds, "units": _units(plan)}
     compared, known = len(list(pairs(plan))), standard_deviations(plan, outcomes)
     if known and max(known) > 0:
         std = max(known)
         minimum = power.minimum_detectable_difference(std, seeds, compared, looks(plan), fraction(plan))
-        return phrase(plan.options.lang, "power_after", std=std, will_show=_will_show(plan, minimum), **values)
-    images = max(1, len(plan.dataset.splits[plan.scored_split].images) // plan.options.runs_of_seed)
+        return phrase(plan.options.lang, "power_after", std=std, will_show=will_show(plan, minimum), **values), False
+    images = images_of_run(plan)
     minimum = power.expected_minimum_detectable_difference(images, seeds, compared)
-    return phrase(plan.options.lang, "power_before", images=images, will_show=_will_show(plan, minimum), **values)
+    return phrase(plan.options.lang, "power_before", images=images, will_show=will_show(plan, minimum), **values), True
 
 
-def _will_show(plan: Plan, minimum: float) -> str:
+def images_of_run(plan: Plan) -> int:
+    """Return the number of images that each run is scored on."""
+    return max(1, len(plan.dataset.splits[plan.scored_split].images) // plan.options.runs_of_seed)
+
+
+def will_show(plan: Plan, minimum: float) -> str:
+    """Say what the minimum detectable difference will be about."""
     key = "will_show" if minimum <= 1 else "none_will_show"
     return phrase(plan.options.lang, key, minimum=minimum, metric=short(plan.metric))
 
@@ -151,7 +163,7 @@ def _name(outcome: RunOutcome) -> str:
     return f"{outcome.run.label}, {outcome.run.folder.name}"
 
 
-def _about_screening(plan: Plan) -> Iterator[str]:
+def about_screening(plan: Plan) -> Iterator[str]:
     """Say which models the budget was not spent on, and what that choice means for the verdict."""
     lang, screening = plan.options.lang, plan.screening
     if screening is None:
@@ -172,12 +184,17 @@ def _score(score: float | None) -> str:
     return "-" if score is None else f"{score:.4f}"
 
 
-def _about_runs(analysis: Analysis, outcomes: Sequence[RunOutcome]) -> Iterator[str]:
-    lang = analysis.plan.options.lang
+def failures(lang: str, outcomes: Sequence[RunOutcome]) -> Iterator[str]:
+    """Say which runs have failed, and why."""
     for outcome in outcomes:
         if outcome.result is None:
             log = outcome.run.folder / LOG
             yield phrase(lang, "failed", run=_name(outcome), failure=outcome.failure, log=log)
+
+
+def _about_runs(analysis: Analysis, outcomes: Sequence[RunOutcome]) -> Iterator[str]:
+    lang = analysis.plan.options.lang
+    yield from failures(lang, outcomes)
     yield from _about_the_release(lang, outcomes)
     unrecorded = [
         _name(outcome)

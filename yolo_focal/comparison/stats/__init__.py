@@ -7,6 +7,7 @@ __all__ = [
     "bootstrap",
     "holm",
     "layer_share",
+    "over_sets",
     "paired_t",
     "power",
     "starts",

@@ -32,7 +32,7 @@ def critical_value(alpha: float, looks: tuple[int, ...]) -> float:
         alpha: Two-sided error rate of all looks together.
         looks: Number of differences at each look, increasing, the first at least 2.
     """
-    return float(-special.stdtrit(looks[-1] - 1, _share(looks) * alpha / 2))
+    return float(-special.stdtrit(looks[-1] - 1, share(len(looks)) * alpha / 2))
 
 
 def p_values(statistics: Array, looks: tuple[int, ...]) -> Array:
@@ -43,7 +43,7 @@ def p_values(statistics: Array, looks: tuple[int, ...]) -> Array:
         looks: As for `critical_value`.
     """
     single: Array = 2 * special.stdtr(looks[-1] - 1, -np.abs(statistics))
-    return np.minimum(single / _share(looks), 1)
+    return np.minimum(single / share(len(looks)), 1)
 
 
 def check_looks(looks: tuple[int, ...]) -> None:
@@ -68,6 +68,6 @@ def noncentrality(critical: float, degrees_of_freedom: int) -> float:
     return float(optimize.brentq(excess_power, 0, critical * deviations.max() + 2))
 
 
-def _share(looks: tuple[int, ...]) -> float:
-    """Return the fraction of alpha that the last look spends."""
-    return float(_SPENT * (1 - _SPENT) ** (len(looks) - 1))
+def share(looks: int) -> float:
+    """Return the fraction of alpha that the last of a number of looks spends."""
+    return float(_SPENT * (1 - _SPENT) ** (looks - 1))

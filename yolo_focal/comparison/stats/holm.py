@@ -19,6 +19,7 @@ def compare_all(
     looks: Sequence[int] | None = None,
     test_fraction: float | None = None,
     margin: float | None = None,
+    divisor: float = 1.0,
 ) -> dict[Key, Difference | None]:
     """Compare several pairs of models, or two models by several scores, with Holm's correction over all of them.
 
@@ -34,6 +35,7 @@ def compare_all(
             n - 1. Only one look by default.
         test_fraction: As for `difference`.
         margin: As for `difference`. Claims about it are not corrected for their number.
+        divisor: What the error rate is divided by besides.
 
     Returns:
         The difference of each pair, in the same order; None for a pair without a seed that both have.
@@ -48,10 +50,29 @@ def compare_all(
         seeds = sorted(first.keys() & other.keys())
         if seeds:
             scores = [first[seed] for seed in seeds], [other[seed] for seed in seeds]
-            comparisons[key] = functools.partial(
+            compare = functools.partial(
                 difference, *scores, looks=_looks_of(seeds, looks), test_fraction=test_fraction, margin=margin
             )
+            comparisons[key] = functools.partial(_divided, compare, divisor)
     return {**dict.fromkeys(pairs), **_step_down(comparisons, len(pairs))}
+
+
+def adjusted(single_p: Mapping[Key, float], count: int) -> dict[Key, float]:
+    """Return p values adjusted by Holm's procedure, the smallest first; NaN stays NaN.
+
+    Args:
+        single_p: Of each hypothesis by itself.
+        count: Number of hypotheses, with those that cannot be tested.
+    """
+    found, largest = {}, 0.0
+    for rank, key in enumerate(sorted(single_p, key=lambda key: (math.isnan(single_p[key]), single_p[key]))):
+        largest = max(largest, min(1.0, (count - rank) * single_p[key]))
+        found[key] = math.nan if math.isnan(single_p[key]) else largest
+    return found
+
+
+def _divided(compare: Callable[..., Difference], divisor: float, comparisons: int) -> Difference:
+    return compare(comparisons=comparisons * divisor)
 
 
 def _step_down(comparisons: Mapping[Key, Callable[[int], Difference]], count: int) -> dict[Key, Difference]:
@@ -61,13 +82,11 @@ def _step_down(comparisons: Mapping[Key, Callable[[int], Difference]], count: in
         comparisons: For each hypothesis, what returns its difference, corrected for a number of comparisons.
         count: Number of hypotheses, with those that cannot be tested.
     """
-    single_p = {key: compare(1).p for key, compare in comparisons.items()}
     corrected = {}
-    undecided, adjusted_p = count, 0.0
-    for rank, key in enumerate(sorted(comparisons, key=lambda key: (math.isnan(single_p[key]), single_p[key]))):
+    undecided = count
+    for key, p in adjusted({key: compare(1).p for key, compare in comparisons.items()}, count).items():
         result = comparisons[key](undecided)
-        adjusted_p = max(adjusted_p, min(1.0, (count - rank) * single_p[key]))
-        corrected[key] = result._replace(p=math.nan if math.isnan(result.p) else adjusted_p)
+        corrected[key] = result._replace(p=p)
         undecided -= result.is_more_than_noise
     return corrected
 

@@ -97,7 +97,7 @@ class Difference(NamedTuple):
 def difference(
     first: Sequence[float],
     other: Sequence[float],
-    comparisons: int = 1,
+    comparisons: float = 1,
     looks: Sequence[int] | None = None,
     test_fraction: float | None = None,
     margin: float | None = None,
@@ -107,7 +107,7 @@ def difference(
     Args:
         first: The first model's score for each seed.
         other: The other model's, for the same seeds.
-        comparisons: Number of comparisons that the error rate is divided by (Bonferroni).
+        comparisons: What the error rate is divided by (Bonferroni), the number of comparisons for one.
         looks: Numbers of seeds at which the result was looked at, increasing, the last one now; by default only now.
             The error rate holds for all looks together. The mean of a comparison that was extended until it showed a
             difference is too far from zero on average; its interval covers all the same.

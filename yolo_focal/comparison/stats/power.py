@@ -16,7 +16,7 @@ _STD_OF_ONE_IMAGE = 0.25
 def minimum_detectable_difference(
     std: float,
     seeds: int,
-    comparisons: int = 1,
+    comparisons: float = 1,
     looks: Sequence[int] | None = None,
     test_fraction: float | None = None,
 ) -> float:
@@ -48,3 +48,17 @@ def expected_minimum_detectable_difference(images: int, seeds: int, comparisons:
         comparisons: Number of pairs of models that are compared.
     """
     return minimum_detectable_difference(_STD_OF_ONE_IMAGE / math.sqrt(images), seeds, comparisons)
+
+
+def expected_over_sets(images: Sequence[int], seeds: int, comparisons: float = 1) -> float:
+    """Return about which true difference of mAP50-95 a plan over data sets shows, if it is the same on all of them.
+
+    As rough as `expected_minimum_detectable_difference`; a difference that varies from set to set has to be larger.
+
+    Args:
+        images: Number of images that the models are scored on, of each set.
+        seeds: Number of seeds on each.
+        comparisons: As for `minimum_detectable_difference`.
+    """
+    std = _STD_OF_ONE_IMAGE * math.sqrt(sum(1 / number for number in images) / len(images) / seeds)
+    return minimum_detectable_difference(std, len(images), comparisons)

@@ -12,7 +12,16 @@ from typing import NamedTuple
 
 from yolo_focal.comparison.store.lock import holder
 from yolo_focal.comparison.store.results_csv import read_curve
-from yolo_focal.comparison.store.run_folder import LOG, TIMES, RunSpec, read_task, result_of, short, training_folder
+from yolo_focal.comparison.store.run_folder import (
+    LOG,
+    TASK,
+    TIMES,
+    RunSpec,
+    read_task,
+    result_of,
+    short,
+    training_folder,
+)
 from yolo_focal.comparison.store.times import Times, read_times
 
 FINISHED, RUNNING, STOPPED, WAITING = "finished", "running", "stopped", "waiting"
@@ -22,7 +31,7 @@ class RunProgress(NamedTuple):
     """How far a run is.
 
     Attributes:
-        model: The model's label.
+        model: The model's label, of several data sets behind the set's and a slash.
         name: The run's name, such as "seed0".
         task: What is trained.
         state: "finished", "running", "stopped" (it failed or was interrupted) or "waiting".
@@ -46,12 +55,13 @@ class RunProgress(NamedTuple):
 
 
 def read_progress(folder: Path) -> Iterator[RunProgress]:
-    """Read how far the runs in a comparison's folder are, in the order of the seeds."""
-    places = [file.parent for file in folder.glob("*/seed*/task.json")]
-    for place in sorted(places, key=lambda place: (place.name, place.parent.name)):
+    """Read how far the runs in a comparison's folder are, or those on all its data sets, in the order of the seeds."""
+    places = [file.parent for models in ("*", "*/*") for file in folder.glob(f"{models}/seed*/{TASK}")]
+    found = [(place.name, place.parent.relative_to(folder).as_posix(), place) for place in places]
+    for _, model, place in sorted(found):
         task = read_task(place)
         if task is not None:
-            yield _read(place, task)
+            yield _read(place, model, task)
 
 
 def seconds_left(runs: Sequence[RunProgress], places: int) -> float | None:
@@ -89,7 +99,8 @@ def summary(runs: Sequence[RunProgress], places: int) -> str:
         return text
     seconds = seconds_left(runs, places)
     if seconds is None:
-        return f"{text}; the time left is known after the first epoch of each model"
+        on_each = " on each data set" if any("/" in run.model for run in runs) else ""
+        return f"{text}; the time left is known after the first epoch of each model{on_each}"
     until = time.strftime("%H:%M", time.localtime(time.time() + seconds))
     return f"{text}, about {in_words(seconds)} of training left, until {until}"
 
@@ -121,7 +132,7 @@ def _row(run: RunProgress, runs: Sequence[RunProgress]) -> tuple[str, ...]:
     return run.model, run.name, run.task.place if run.epochs or run.state == RUNNING else "-", epochs, value, left
 
 
-def _read(folder: Path, task: RunSpec) -> RunProgress:
+def _read(folder: Path, model: str, task: RunSpec) -> RunProgress:
     result = result_of(folder, task.fingerprint)
     times = read_times(folder / TIMES)
     if result is not None:
@@ -131,7 +142,7 @@ def _read(folder: Path, task: RunSpec) -> RunProgress:
         begun = STOPPED if (folder / LOG).exists() else WAITING
         state = RUNNING if holder(folder) else begun
     value = curve[-1] if curve else math.nan
-    return RunProgress(folder.parent.name, folder.name, task, state, len(curve), value, times)
+    return RunProgress(model, folder.name, task, state, len(curve), value, times)
 
 
 def _seconds(runs: Sequence[RunProgress], model: str) -> list[float]:

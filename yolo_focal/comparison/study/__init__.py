@@ -9,9 +9,11 @@ __all__ = [
     "models",
     "packaged_models",
     "plan",
+    "registered",
     "request",
     "results",
     "screened",
+    "sets",
     "train_arguments",
     "unchanged",
 ]

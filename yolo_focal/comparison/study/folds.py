@@ -35,7 +35,9 @@ def write_folds(dataset: Dataset, count: int, seed: int, folder: Path) -> list[P
             f"folds={count}: it needs a data YAML; {dataset.name} is a folder of classes, leave folds= out"
         )
     if not 2 <= count <= len(images):
-        raise ConfigError(f"folds={count}: write an integer from 2 to {len(images)}, the number of training images")
+        raise ConfigError(
+            f"folds={count}: write an integer from 2 to {len(images)}, the number of training images of {dataset.name}"
+        )
     order = list(range(len(images)))
     random.Random(seed).shuffle(order)
     folder.mkdir(parents=True, exist_ok=True)

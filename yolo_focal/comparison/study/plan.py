@@ -21,7 +21,7 @@ from yolo_focal.comparison.study import folds as cross_validation
 from yolo_focal.comparison.study import models as found_models
 from yolo_focal.comparison.study.dataset import Dataset
 from yolo_focal.comparison.study.models import Model
-from yolo_focal.comparison.study.request import Options, Request
+from yolo_focal.comparison.study.request import Options, Request, Whole
 from yolo_focal.comparison.study.screened import Screening
 from yolo_focal.comparison.study.unchanged import PLAN, check_same
 
@@ -47,6 +47,7 @@ class Plan:
         slots: The places in which runs are trained.
         fingerprint: Digest of all that changes results, the model and the seed aside.
         screening: How the models were chosen; None without a budget.
+        whole: The comparison over data sets that it is part of; None if it is one by itself.
     """
 
     folder: Path
@@ -61,6 +62,7 @@ class Plan:
     slots: list[Slot]
     fingerprint: str
     screening: Screening | None = None
+    whole: Whole | None = None
 
     @property
     def labels(self) -> list[str]:
@@ -103,7 +105,10 @@ class Run(NamedTuple):
     fingerprint: str
 
 
-def begin(folder: Path, request: Request) -> tuple[Plan, list[Run]]:
+Begun = tuple[Plan, list[Run]]  # a comparison and its runs
+
+
+def begin(folder: Path, request: Request) -> Begun:
     """Begin a comparison in a folder, or go on with the one that was begun there.
 
     Args:
@@ -114,45 +119,29 @@ def begin(folder: Path, request: Request) -> tuple[Plan, list[Run]]:
         ConfigError: It is not what the comparison in the folder was begun with.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    options, arguments = request.options, request.arguments
-    if options.control:
-        control = controls.write_control(folder, request.models, request.dataset, arguments)
+    if request.options.control:
+        control = controls.write_control(folder, request.models, request.dataset, request.arguments)
         request = replace(request, models=[*request.models, *control])
+    options, arguments, given = request.options, request.arguments, conditions(request)
     threads = request.places.threads
     per_run = {
         "workers": int(request.user_arguments.get("workers", min(_MOST_WORKERS, threads))),
         "threads": threads,
         "last_epochs": min(arguments["epochs"], max(_FEWEST_LAST, arguments["epochs"] // _SHARE_OF_LAST)),
     }
-    weights = arguments["pretrained"]
-    conditions = {
-        "models": [{"name": model.name, "content": model.content} for model in request.models],
-        "data": datasets.digest(request.dataset),
-        "arguments": {
-            key: train_arguments.plain(value)
-            for key, value in sorted(arguments.items())
-            if key not in {*train_arguments.WITHOUT_EFFECT, "workers", "pretrained"}
-        },
-        "pretrained": found_models.digest(weights) if isinstance(weights, str) else weights,
-        "folds": options.folds,
-        # Left out by default, as older plans have no such entries. Each GPU normalises its own share of a batch.
-        **({"gpus_per_run": options.gpus_per_run} if options.gpus_per_run > 1 else {}),
-        **({"seed": options.seed} if options.seed else {}),
-        "versions": {package: version(package) for package in PACKAGES},
-    }
     known = read_json(folder / PLAN)
     looks = [options.seeds]
     if known is not None:  # a file that was cut off is as none: each run keeps a digest of the conditions
-        check_same(known, conditions, request, folder)
+        check_same(known, given, request, folder)
         per_run = known["per_run"]  # the same results, whatever runs side by side now
         looks = sorted({*known["looks"], options.seeds})
     slots = request.places.slots(per_run["threads"])
     write_json(
         folder / PLAN,
-        {"schema": SCHEMA, "conditions": conditions, "per_run": per_run, "looks": looks, "places": len(slots)},
+        {"schema": SCHEMA, "conditions": given, "per_run": per_run, "looks": looks, "places": len(slots)},
     )
     arguments = {**arguments, "workers": per_run["workers"]}
-    fingerprint = _digest([{key: value for key, value in conditions.items() if key != "models"}, per_run])
+    fingerprint = digest([{key: value for key, value in given.items() if key != "models"}, per_run])
     plan = Plan(
         folder=folder,
         models=request.models,
@@ -166,8 +155,29 @@ def begin(folder: Path, request: Request) -> tuple[Plan, list[Run]]:
         slots=slots,
         fingerprint=fingerprint,
         screening=request.screening,
+        whole=request.whole,
     )
     return plan, list(_runs(plan))
+
+
+def conditions(request: Request) -> dict[str, Any]:
+    """Return all that changes results, the seeds aside."""
+    options, weights = request.options, request.arguments["pretrained"]
+    return {
+        "models": [{"name": model.name, "content": model.content} for model in request.models],
+        "data": datasets.digest(request.dataset),
+        "arguments": {
+            key: train_arguments.plain(value)
+            for key, value in sorted(request.arguments.items())
+            if key not in {*train_arguments.WITHOUT_EFFECT, "workers", "pretrained"}
+        },
+        "pretrained": found_models.digest(weights) if isinstance(weights, str) else weights,
+        "folds": options.folds,
+        # Left out by default, as older plans have no such entries. Each GPU normalises its own share of a batch.
+        **({"gpus_per_run": options.gpus_per_run} if options.gpus_per_run > 1 else {}),
+        **({"seed": options.seed} if options.seed else {}),
+        "versions": {package: version(package) for package in PACKAGES},
+    }
 
 
 def _runs(plan: Plan) -> Iterator[Run]:
@@ -180,9 +190,10 @@ def _runs(plan: Plan) -> Iterator[Run]:
                 number = fold if plan.options.folds else None
                 name = f"seed{seed}" if number is None else f"seed{seed}-fold{fold}"
                 own = [model.content, ablation.of_model(plan.models, model.label)]
-                fingerprint = _digest([plan.fingerprint, *own, seed, number, plan.test])
+                fingerprint = digest([plan.fingerprint, *own, seed, number, plan.test])
                 yield Run(plan.folder / model.label / name, model.label, seed, number, str(data), fingerprint)
 
 
-def _digest(value: Any) -> str:
+def digest(value: Any) -> str:
+    """Return a digest of what JSON can hold."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from yolo_focal.comparison.launch import devices
@@ -59,6 +59,18 @@ class Options(NamedTuple):
         return max(self.folds, 1)
 
 
+class Whole(NamedTuple):
+    """A comparison over data sets, as each of its data sets knows it.
+
+    Attributes:
+        name: Name of its folder.
+        data: What the user wrote for each data set.
+    """
+
+    name: str
+    data: list[str]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Request:
     """What was asked for, checked.
@@ -72,6 +84,7 @@ class Request:
         test: Whether the verdict is about the test images.
         places: The places that there are for runs.
         screening: How the models were chosen; None without a budget.
+        whole: The comparison over data sets that it is part of; None if it is one by itself.
     """
 
     models: list[Model]
@@ -82,6 +95,7 @@ class Request:
     test: bool
     places: Places
     screening: Screening | None = None
+    whole: Whole | None = None
 
 
 def check(
@@ -136,6 +150,16 @@ def check(
         test=_is_about_test(dataset, options),
         places=places,
     )
+
+
+def on(request: Request, data: str) -> Request:
+    """Return what was asked for, of another data set.
+
+    Raises:
+        ConfigError: There is no such data set, or not as it was asked for.
+    """
+    dataset = datasets.read(data, request.models[0].task)
+    return replace(request, dataset=dataset, test=_is_about_test(dataset, request.options))
 
 
 def _check_options(models: Sequence[str], options: Options, arguments: dict[str, Any]) -> None:

@@ -25,45 +25,58 @@ def check_same(known: Any, conditions: dict[str, Any], request: Request, folder:
     Raises:
         ConfigError: Something has changed.
     """
-    if not isinstance(known, dict) or known.get("schema") != SCHEMA:
-        raise ConfigError(
-            f"{folder / PLAN}: it is not what this release of compare writes; write name= with another name"
-        )
-    changes = list(_changes(known["conditions"], conditions))
+    check_schema(known, folder / PLAN)
+    found = list(changes(known["conditions"], conditions))
     workers = (known["per_run"]["workers"], request.user_arguments.get("workers"))
     if workers[1] not in {None, workers[0]}:
-        changes.append(("workers", *workers))
-    refuse_changes(folder, changes)
-    most, seeds = max(known["looks"]), request.options.seeds
+        found.append(("workers", *workers))
+    refuse_changes(folder, found)
+    refuse_fewer_seeds(folder, max(known["looks"]), request.options.seeds)
+
+
+def check_schema(known: Any, file: Path) -> None:
+    """Raise ConfigError if a file of a plan is not what this release writes."""
+    if not isinstance(known, dict) or known.get("schema") != SCHEMA:
+        raise ConfigError(f"{file}: it is not what this release of compare writes; write name= with another name")
+
+
+def refuse_fewer_seeds(folder: Path, most: int, seeds: int) -> None:
+    """Raise ConfigError if a comparison had more seeds already."""
     if seeds < most:
         raise ConfigError(f"{folder} was begun with seeds={most}, and now it is {seeds}: write {most} or more")
 
 
-def refuse_changes(folder: Path, changes: Iterable[tuple[str, Any, Any]]) -> None:
+def refuse_changes(folder: Path, found: Iterable[tuple[str, Any, Any]]) -> None:
     """Refuse the first thing that a comparison was not begun with.
 
     Args:
         folder: The comparison's folder.
-        changes: What has changed, and its values then and now.
+        found: What has changed, and its values then and now.
 
     Raises:
         ConfigError: Something has changed.
     """
-    for what, before, after in changes:
+    for what, before, after in found:
         raise ConfigError(
             f"{folder} was begun with {what}={before}, and now it is {after}: write name= with another name than "
             f"{folder.name}, or what it was begun with"
         )
 
 
-def _changes(known: dict[str, Any], now: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+def changes(known: dict[str, Any], now: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """Yield what changes results and has changed, and its values then and now.
+
+    Args:
+        known: The conditions of a plan, as they were.
+        now: The same as they are now; of a comparison over data sets without `data`.
+    """
     names = [",".join(model["name"] for model in conditions["models"]) for conditions in (known, now)]
     if names[0] != names[1]:
         yield "models", names[0], names[1]
     for before, after in zip(known["models"], now["models"], strict=False):
         if before != after:
             yield f"models: {before['name']}", "the file and modules as they were", "others of that name"
-    if known["data"] != now["data"]:
+    if known.get("data") != now.get("data"):
         yield "data", "its images and labels as they were", "others"
     for key in sorted({*known["arguments"], *now["arguments"]}):
         before, after = (conditions["arguments"].get(key) for conditions in (known, now))
