@@ -37,10 +37,10 @@ def train(folder: Path, begun: Sequence[Begun], cluster: Cluster | None, report:
         cluster: Where to train; None for this machine.
         report: Whether to write interim reports meanwhile.
     """
-    in_order = sorted(((plan, run) for plan, runs in begun for run in runs), key=lambda one: one[1].seed)
-    left = [(plan, run) for plan, run in in_order if result_of(run.folder, run.fingerprint) is None]
+    queue = in_order(begun)
+    left = [(plan, run) for plan, run in queue if result_of(run.folder, run.fingerprint) is None]
     slots = min((plan.slots for plan, _ in begun), key=len)
-    for line in _announce(folder, len(in_order), left, slots):
+    for line in _announce(folder, len(queue), left, slots):
         LOGGER.info(line)
     jobs = [Job(run.folder.absolute(), task(plan, run)) for plan, run in left]
     for job in jobs:
@@ -51,6 +51,11 @@ def train(folder: Path, begun: Sequence[Begun], cluster: Cluster | None, report:
     else:
         local.on_this_machine(jobs, slots, observer.look)
     observer.close()
+
+
+def in_order(begun: Sequence[Begun]) -> list[tuple[Plan, Run]]:
+    """Return all runs in the order in which they are started: by seed, then by data set, fold and model."""
+    return sorted(((plan, run) for plan, runs in begun for run in runs), key=lambda one: one[1].seed)
 
 
 def task(plan: Plan, run: Run) -> RunSpec:

@@ -226,7 +226,6 @@ def test_folds_hold_each_image_out_once(small_set: str) -> None:
             splits = dataset.read(run.data, "detect").splits
             assert not set(splits["train"].images) & set(splits["val"].images)
     Path("runs/compare/three").mkdir()
-    with pytest.raises(
-        ConfigError, match=r"^folds=7: write an integer from 2 to 6, the number of training images of own.yaml$"
-    ):
+    with pytest.raises(ConfigError) as caught:
         begin(Path("runs/compare/three"), check(small_set, PAIR, Options(folds=7), {"epochs": 3}))
+    assert str(caught.value) == "folds=7: write an integer from 2 to 6, the number of training images of my.yaml"

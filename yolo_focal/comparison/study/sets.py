@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -28,15 +29,15 @@ def find(data: str | Path | Sequence[str | Path]) -> dict[str, str]:
     names = [name for one in given for part in _parts(str(one)) for name in _files(part)]
     if not names:
         raise ConfigError(f"data={data}: it names no data set; write data=my.yaml, or several as data=a.yaml,b.yaml")
-    places = [Path(name).absolute() for name in names]
+    places = [os.path.normpath(name) for name in names]
     for index, place in enumerate(places):
         if place in places[:index]:
             raise ConfigError(f"data=: {names[index]} is named twice; write each data set once")
-    return dict(zip(_labels(places), names, strict=True))
+    return dict(zip(_labels([Path(place) for place in places]), names, strict=True))
 
 
 def _parts(text: str) -> list[str]:
-    return [text] if Path(text).exists() else [part.strip() for part in text.split(",") if part.strip()]
+    return [text] if text and Path(text).exists() else [part.strip() for part in text.split(",") if part.strip()]
 
 
 def _files(name: str) -> list[str]:
@@ -50,7 +51,7 @@ def _files(name: str) -> list[str]:
 def _labels(places: Sequence[Path]) -> list[str]:
     """Return what to call the sets: by their files' names, by their folders' where a file is called data.yaml.
 
-    The first that has a name keeps it, whatever sets are added behind.
+    The first that has a name keeps it, whatever sets are added behind, and wherever the whole is moved.
     """
     taken = {_RESERVED}
     labels = []
@@ -63,7 +64,9 @@ def _labels(places: Sequence[Path]) -> list[str]:
 
 def _candidates(place: Path) -> Iterator[str]:
     name, folder = place.stem if place.suffix in _YAML else place.name, place.parent.name
-    if name != "data":
+    is_named = folder not in {"", ".."}
+    if name != "data" or not is_named:
         yield name
-    yield folder if name == "data" else f"{folder}-{name}"
+    if is_named:
+        yield folder if name == "data" else f"{folder}-{name}"
     yield from (f"{name}-{number}" for number in itertools.count(2))

@@ -121,7 +121,7 @@ def _markdown(table: Table) -> Iterator[str]:
 
 
 def _latex(table: Table) -> Iterator[str]:
-    yield from ("", "\\begin{table}", "\\centering", f"\\caption{{{_tex(table.title)}}}")
+    yield from ("", "\\begin{table}", "\\centering", "\\small", f"\\caption{{{_tex(table.title)}}}")
     yield f"\\begin{{tabular}}{{l{'r' * (len(table.head) - 1)}}}"
     yield "\\toprule"
     yield _tex_row(table.head)

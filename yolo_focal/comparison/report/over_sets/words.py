@@ -14,7 +14,7 @@ from yolo_focal.comparison.stats.over_sets import OverSets, divisor
 from yolo_focal.comparison.stats.paired_t import CONFIDENCE, Difference
 from yolo_focal.comparison.store.run_folder import short
 
-_FEW = 5  # with fewer sets a true difference of skewed effects is missed by the interval more often than it says
+_FEW = 5  # with fewer sets the interval is too wide to say much
 
 
 def verdict(analysis: SetsAnalysis, pair: Pair) -> str:
