@@ -32,6 +32,7 @@ yolo-focal visualize model=best.pt source=photos/ [layer=9]
 yolo-focal compare data=my.yaml models=yolov8n.yaml,yolov8n-focal.yaml [seeds=5] [parallel=1] [any train argument]
     train each model with each seed and report which is better, by how much, and whether that is more than noise;
     models=yolov8n.yaml,collection stands for all packaged modules in that model;
+    data=a.yaml,b.yaml,c.yaml (or a folder of such files) asks it of data sets like these, with one verdict over all;
     the same command resumes an interrupted comparison; engine=ray sends the runs to a Ray cluster
     [engine=ray] [address=10.0.0.1:6379] [storage=s3://bucket/folder]
     [device=0,1] [per_device=1] [gpus_per_run=1] [split=test|val] [folds=5] [margin=0.005] [all_pairs=True]
