@@ -107,6 +107,19 @@ def test_the_whole_of_a_comparison_that_has_ended(lang: str, caplog: pytest.LogC
         assert ("数据集" in (FOLDER / name).read_text(encoding="utf-8")) == (lang == "zh")
 
 
+def test_a_set_that_is_added_later_widens_the_interval(caplog: pytest.LogCaptureFixture) -> None:
+    several.end_all(FOLDER, several.requests(), BETTER)
+    yolo_focal.compare(several.SETS[:2], several.PAIR, seeds=2, epochs=3)
+    yolo_focal.compare(several.SETS, several.PAIR, seeds=2, epochs=3)
+    summary = json.loads((FOLDER / "summary.json").read_text(encoding="utf-8"))
+    assert [plan["sets"] for plan in summary["plans"]] == [["a", "b"], ["a", "b", "c"]]
+    assert [line for line in summary["warnings"] if "plan number 2" in line]
+    (found,) = summary["differences"]
+    first = analysed(BETTER).over_sets[FOCAL].difference
+    assert first is not None and found["over_sets"]["p"] == pytest.approx(5 * first.p)
+    assert "Over 2 data sets" in caplog.text and "Over 3 data sets" in caplog.text
+
+
 def test_each_set_is_locked_while_the_whole_is_at_work() -> None:
     several.end_all(FOLDER, several.requests(), BETTER)
     with locked(FOLDER / "b"), pytest.raises(yolo_focal.ConfigError, match=r"^runs/compare/compare/b: process \d+ on"):

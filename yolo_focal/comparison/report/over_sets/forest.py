@@ -24,7 +24,7 @@ def plot(analysis: SetsAnalysis, number: int, pair: Pair) -> Plot:
         number: Of the pair; it tells names apart that are alike without signs.
         pair: The models.
     """
-    title = phrase(language(analysis.plan), "forest", **pair._asdict())
+    title = phrase(analysis.plan.options.lang, "forest", **pair._asdict())
     return file_name(f"forest-{number}-{pair.other}"), title, _draw(analysis, pair)
 
 
@@ -42,14 +42,14 @@ def _draw(analysis: SetsAnalysis, pair: Pair) -> Figure | None:
     figure, plane = new_axes(1.4 + 0.32 * len(names))
     for row, difference in enumerate([*differences, found.difference]):
         assert difference is not None
-        mark = {"color": "C1", "marker": "D", "linewidth": 2} if row == len(labels) else {"color": "C0", "marker": "o"}
-        ends = [end for end in (difference.low, difference.high) if math.isfinite(end)]
-        shown = [min(max(end, least), most) for end in ends]
-        plane.plot(shown, [row] * len(shown), **{**mark, "marker": "|"})
-        for end, sign in zip(ends, "<>", strict=False):
-            if not least <= end <= most:
-                plane.plot([least if end < least else most], [row], color=mark["color"], marker=sign, clip_on=False)
-        plane.plot([difference.mean], [row], **mark)
+        colour, mark = ("C1", "D") if row == len(labels) else ("C0", "o")
+        if math.isfinite(difference.low):
+            ends = max(difference.low, least), min(difference.high, most)
+            plane.plot(ends, [row, row], color=colour)
+            signs = ("|" if difference.low > least else "<"), ("|" if difference.high < most else ">")
+            for end, sign in zip(ends, signs, strict=True):
+                plane.plot([end], [row], color=colour, marker=sign, clip_on=False)
+        plane.plot([difference.mean], [row], color=colour, marker=mark)
     plane.axvline(0, color="gray", linewidth=1, linestyle=":")
     plane.axhline(len(labels) - 0.5, color="gray", linewidth=0.5)
     plane.set_yticks(range(len(names)), names)
