@@ -9,9 +9,13 @@ import pytest
 import yaml
 from comparison.rows import rows_of
 
+from yolo_focal.comparison.pipeline import _task
+from yolo_focal.comparison.screening import _short
 from yolo_focal.comparison.store.run_folder import Ablation
 from yolo_focal.comparison.study.ablation import Ablations, between, of_model
 from yolo_focal.comparison.study.models import Model
+from yolo_focal.comparison.study.plan import begin
+from yolo_focal.comparison.study.request import Options, check
 
 SAME = "Conv, [8, 3, 1]"
 
@@ -105,3 +109,17 @@ def test_the_first_model_is_looked_at_once_for_each_set_of_places() -> None:
         [inputs(10)],
         [zeros(2, 4)],
     ]
+
+
+def test_each_run_is_told_its_layers_and_is_another_with_others(small_set: str) -> None:
+    """The runs of a screening are told none."""
+    fingerprints = []
+    for names in (["yolov8n.yaml", "yolov8n-focal.yaml", "yolov8s.yaml"], ["yolov8n.yaml", "yolov8s.yaml"]):
+        request = check(small_set, names, Options(seeds=1), {"epochs": 3})
+        its_plan, runs = begin(Path(names[1]), request)
+        told = [[zeros(9)], [zeros(9)], []] if len(names) == 3 else [[], []]
+        assert [_task(its_plan, run).ablations for run in runs] == told
+        short = _short(request, its_plan.labels, 1).models
+        assert [of_model(short, label) for label in its_plan.labels] == [[] for _ in names]
+        fingerprints.append(runs[0].fingerprint)
+    assert fingerprints[0] != fingerprints[1]
