@@ -13,6 +13,8 @@ import runs
 from yolo_focal.comparison.report.analysis import Pair
 from yolo_focal.comparison.report.over_sets.analysis import SetsAnalysis, analyse_sets, one_set
 from yolo_focal.comparison.store.run_folder import write_result
+from yolo_focal.comparison.store.run_result import Ablated
+from yolo_focal.comparison.study.ablation import of_model
 from yolo_focal.comparison.study.plan import begin
 from yolo_focal.comparison.study.registered import Registered
 from yolo_focal.comparison.study.request import Options, Request, Whole, check, on
@@ -47,20 +49,25 @@ def requests(
     return {Path(file).stem: replace(on(first, file), whole=whole) for file in files}
 
 
-def end_all(folder: Path, asked: Mapping[str, Request], score: Score) -> None:
+def end_all(folder: Path, asked: Mapping[str, Request], score: Score, kept: Mapping[str, float] | None = None) -> None:
     """Write what all runs have come to.
 
     Args:
         folder: The comparison's.
         asked: What is asked for, by data set.
         score: Returns a run's score; None for a run that has not ended.
+        kept: The share of its score that a model keeps without its layer, by data set.
     """
     for label, request in asked.items():
         for run in begin(folder / label, request)[1]:
             found = score(label, run.label, run.seed)
+            ablations = [
+                Ablated(rows=one.rows, by=one.by, score=0.5, without=0.5 * kept[label])
+                for one in (of_model(request.models, run.label) if kept else [])
+            ]
             if found is not None:
                 run.folder.mkdir(parents=True, exist_ok=True)
-                write_result(run.folder, runs.result(found, fingerprint=run.fingerprint))
+                write_result(run.folder, runs.result(found, fingerprint=run.fingerprint, ablations=ablations))
 
 
 def apart(**differences: float) -> Score:
@@ -71,10 +78,12 @@ def apart(**differences: float) -> Score:
 BETTER = apart(a=0.06, b=0.01, c=0.03)
 
 
-def analysed(score: Score, plans: list[Registered] = PLANS, **asked: Any) -> SetsAnalysis:
+def analysed(
+    score: Score, plans: list[Registered] = PLANS, kept: Mapping[str, float] | None = None, **asked: Any
+) -> SetsAnalysis:
     """Return the analysis of a comparison whose runs have come to these scores."""
     its = requests(**asked)
-    end_all(FOLDER, its, score)
+    end_all(FOLDER, its, score, kept)
     begun = {label: begin(FOLDER / label, request) for label, request in its.items()}
     sets = {label: one_set(plan, read_results(plan, of_plan)) for label, (plan, of_plan) in begun.items()}
     return analyse_sets(sets, plans)

@@ -144,4 +144,6 @@ def _difference(analysis: SetsAnalysis, pair: Pair, found: OverSets) -> dict[str
         "worse": found.worse,
         "of_sets": {label: report.as_json(analysis.sets[label].over_seeds[pair]) for label in found.of_sets},
         "left_out": [label for label in analysis.sets if label not in found.of_sets],
+        "blind": analysis.blind(pair),
+        "over_seeing": report.as_json(analysis.over_seeing[pair].difference),
     }

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from yolo_focal.comparison.report.analysis import Pair
 from yolo_focal.comparison.report.i18n import phrase
+from yolo_focal.comparison.report.layers import PairShares
 from yolo_focal.comparison.report.over_sets.analysis import OneSet, SetsAnalysis
 from yolo_focal.comparison.report.page import Link, Table
 from yolo_focal.comparison.stats.paired_t import CONFIDENCE, Difference
@@ -55,11 +56,16 @@ def by_set(analysis: SetsAnalysis, pair: Pair) -> Table:
     head = [*(phrase(lang, key) for key in keys), *pair]
     head += [phrase(lang, key, level=CONFIDENCE) for key in ("difference", "interval_head", "p_corrected")]
     rows = [_row(lang, label, analysis.sets[label], pair) for label in in_order(analysis, pair)]
+    shares = {label: one.shares(pair) for label, one in analysis.sets.items()}
     found = analysis.over_sets[pair]
     compared = [analysis.sets[label] for label in found.of_sets]
     means = [[mean for one in compared if (mean := one.mean(label)) is not None] for label in pair]
     total = [f"{sum(of_model) / len(of_model):.4f}" if of_model else "-" for of_model in means]
     rows.append([phrase(lang, "over_all"), "", "", *total, *_figures(lang, found.difference)])
+    if any(found is not None and found.first for found in shares.values()):
+        head.append(phrase(lang, "layer_share_head"))
+        for row, label in zip(rows, [*in_order(analysis, pair), ""], strict=True):
+            row.append(_share(lang, shares.get(label)))
     return Table(phrase(lang, "sets_table", **pair._asdict(), metric=short(analysis.plan.metric)), head, rows)
 
 
@@ -96,6 +102,13 @@ def _figures(lang: str, difference: Difference | None) -> list[str]:
         return [f"{difference.mean:+.4f}", "-", "-"]
     interval = _interval(lang, f"{difference.low:+.4f}", f"{difference.high:+.4f}")
     return [f"{difference.mean:+.4f}", interval, _p(difference.p)]
+
+
+def _share(lang: str, shares: PairShares | None) -> str:
+    """Return which share of the first model's score the layers carry in which models differ."""
+    if shares is None or shares.first is None:
+        return ""
+    return f"{shares.first.mean:.2f}{phrase(lang, 'is_blind') if shares.is_blind else ''}"
 
 
 def _interval(lang: str, low: str, high: str) -> str:

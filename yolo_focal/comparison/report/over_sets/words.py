@@ -35,7 +35,7 @@ def verdict(analysis: SetsAnalysis, pair: Pair) -> str:
     if not difference.is_more_than_noise and not difference.is_no_worse:
         minimum = difference.minimum_detectable_difference
         said += phrase(lang, "sets_none_would_show" if math.isnan(minimum) else "sets_would_show", minimum=minimum)
-    return said + _superiority(lang, pair, found)
+    return said + _superiority(lang, pair, found) + _without_blind(analysis, pair)
 
 
 def verdict_lines(analysis: SetsAnalysis) -> list[str]:
@@ -125,6 +125,18 @@ def _conclusion(difference: Difference) -> str:
     if difference.is_equivalent:
         return "sets_equal"
     return "sets_no_worse" if difference.is_no_worse else "sets_cannot_tell"
+
+
+def _without_blind(analysis: SetsAnalysis, pair: Pair) -> str:
+    """Say on which sets nothing can be seen of the layers in which models differ, and what the others say."""
+    lang, blind = analysis.plan.options.lang, analysis.blind(pair)
+    if not blind:
+        return ""
+    said = phrase(lang, "sets_blind", first=pair.first, sets=", ".join(blind), count=len(blind))
+    difference = analysis.over_seeing[pair].difference
+    if difference is None or not difference.seeds_varied:
+        return said
+    return said + phrase(lang, "sets_seeing", metric=short(analysis.plan.metric), **difference._asdict())
 
 
 def _superiority(lang: str, pair: Pair, found: OverSets) -> str:
