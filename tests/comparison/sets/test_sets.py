@@ -218,7 +218,7 @@ def test_the_status_is_of_all_sets() -> None:
 def task_of(folder: Path) -> dict[str, Any]:
     fingerprint = json.loads((folder / "result.json").read_text())["fingerprint"]
     given = {"model": "m.yaml", "data": "d.yaml", "seed": 0, "arguments": {"epochs": 2}, "threads": 1}
-    given |= {"last_epochs": 1, "test": False, "snapshot_every": 1, "metric": "m", "place": "cpu"}
+    given |= {"last_epochs": 1, "test": False, "snapshot_every": 1, "metric": "m", "ablations": [], "place": "cpu"}
     return {**given, "fingerprint": fingerprint}
 
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from comparison.rows import rows_of
 
-from yolo_focal.comparison.pipeline import _task
+from yolo_focal.comparison import training
 from yolo_focal.comparison.screening import _short
 from yolo_focal.comparison.store.run_folder import Ablation
 from yolo_focal.comparison.study.ablation import Ablations, between, of_model
@@ -118,7 +118,7 @@ def test_each_run_is_told_its_layers_and_is_another_with_others(small_set: str) 
         request = check(small_set, names, Options(seeds=1), {"epochs": 3})
         its_plan, runs = begin(Path(names[1]), request)
         told = [[zeros(9)], [zeros(9)], []] if len(names) == 3 else [[], []]
-        assert [_task(its_plan, run).ablations for run in runs] == told
+        assert [training.task(its_plan, run).ablations for run in runs] == told
         short = _short(request, its_plan.labels, 1).models
         assert [of_model(short, label) for label in its_plan.labels] == [[] for _ in names]
         fingerprints.append(runs[0].fingerprint)

@@ -16,7 +16,7 @@ from ultralytics import YOLO
 from ultralytics.nn.tasks import DetectionModel
 
 from yolo_focal import ConfigError
-from yolo_focal.comparison.pipeline import _task
+from yolo_focal.comparison import training
 from yolo_focal.comparison.report import report, verdicts
 from yolo_focal.comparison.report.analysis import analyse
 from yolo_focal.comparison.study import control
@@ -110,8 +110,8 @@ def test_it_is_the_same_when_the_comparison_goes_on() -> None:
     file.unlink()
     again, same = begun(*pair)
     assert (again, same, file.read_bytes()) == (its_plan, runs, before)
-    assert _task(its_plan, runs[-1]).model == str(file.absolute())
-    assert _task(its_plan, runs[-1]).ablations == []  # its rows are those of the first model
+    assert training.task(its_plan, runs[-1]).model == str(file.absolute())
+    assert training.task(its_plan, runs[-1]).ablations == []  # its rows are those of the first model
     with pytest.raises(ConfigError) as caught:
         begin(FOLDER, check("my.yaml", pair, Options(seeds=1), {"epochs": 3, "imgsz": 64}))
     assert str(caught.value).startswith(
