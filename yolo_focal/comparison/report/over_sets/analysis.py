@@ -79,9 +79,9 @@ def one_set(plan: Plan, outcomes: Sequence[RunOutcome]) -> OneSet:
 def analyse_sets(sets: Mapping[str, OneSet], registered: Sequence[Registered]) -> SetsAnalysis:
     """Compare the models over data sets by their finished runs."""
     of_all = SetsAnalysis({**sets}, [*registered], {}, {})
-    by_pair = {pair: [] for pair in pairs(of_all.plan)}
-    seeing = {pair: of_all.blind(pair) for pair in by_pair}
-    return of_all._replace(over_sets=_compare(of_all, by_pair), over_seeing=_compare(of_all, seeing))
+    none_left_out: dict[Pair, list[str]] = {pair: [] for pair in pairs(of_all.plan)}
+    without_blind = {pair: of_all.blind(pair) for pair in none_left_out}
+    return of_all._replace(over_sets=_compare(of_all, none_left_out), over_seeing=_compare(of_all, without_blind))
 
 
 def _compare(analysis: SetsAnalysis, left_out: Mapping[Pair, Sequence[str]]) -> dict[Pair, OverSets]:
