@@ -115,7 +115,7 @@ def write_further(file: Path) -> None:
     [
         ("yolov8n-focal", 9, "zeros", False),
         ("yolov8n-focal", 9, "zeros", True),
-        ("yolov8n-c2focal", 10, "input", False),
+        ("yolov8n-further", 10, "input", False),
     ],
 )
 def test_a_run_says_what_it_scores_without_a_layer(
