@@ -74,7 +74,7 @@ def test_a_model_that_is_loaded_as_ultralytics_does_is_told_from_one_that_is_not
 
 
 TRAIN = """
-import json, sys
+import dataclasses, json, sys
 from pathlib import Path
 from yolo_focal.comparison.study import train_arguments
 from yolo_focal.comparison.worker import train
@@ -99,7 +99,7 @@ for model in ("yolov8n-p6.yaml", "yolov8n-focal-p6.yaml"):
         place="",
         fingerprint="0",
     )
-    works.append(train.train(folder, task)["work"])
+    works.append(dataclasses.asdict(train.train(folder, task).work))
 Path("works.json").write_text(json.dumps(works))
 """
 

@@ -23,6 +23,7 @@ from yolo_focal.comparison.screening import screen
 from yolo_focal.comparison.store.lock import locked
 from yolo_focal.comparison.study import registered, sets
 from yolo_focal.comparison.study.plan import Begun, begin
+from yolo_focal.comparison.study.registered import Registered
 from yolo_focal.comparison.study.request import Options, Request, Whole, check, on
 from yolo_focal.comparison.study.results import RunOutcome, read_results, table
 from yolo_focal.comparison.training import train
@@ -54,9 +55,10 @@ def conduct(
         whole = Whole(name, [*named.values()])
         requests = {label: replace(on(request, one), whole=whole) for label, one in named.items()}
         stack.enter_context(locked(folder))
+        plans = registered.register(folder, requests)
         for label in requests:
             stack.enter_context(locked(folder / label))
-        return _over_sets(folder, requests, cluster)
+        return _over_sets(folder, requests, plans, cluster)
 
 
 def _over_one_set(folder: Path, request: Request, cluster: Cluster | None) -> pl.DataFrame:
@@ -74,8 +76,9 @@ def _over_one_set(folder: Path, request: Request, cluster: Cluster | None) -> pl
     return ended.frame
 
 
-def _over_sets(folder: Path, requests: Mapping[str, Request], cluster: Cluster | None) -> pl.DataFrame:
-    plans = registered.register(folder, requests)
+def _over_sets(
+    folder: Path, requests: Mapping[str, Request], plans: Sequence[Registered], cluster: Cluster | None
+) -> pl.DataFrame:
     if next(iter(requests.values())).options.budget is not None:
         requests = _screen(folder, requests, cluster)
     begun = {label: begin(folder / label, request) for label, request in requests.items()}

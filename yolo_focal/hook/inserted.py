@@ -24,7 +24,7 @@ def names() -> Names:
 
 
 def check_rows(config: dict[str, Any]) -> None:
-    """Import the user's files, and check the form of the rows that name a registered module.
+    """Import the user's files, and check the form of the rows that name a registered module or one of a fork.
 
     A fork's backbone gets the rows of its maps.
     """
@@ -34,7 +34,9 @@ def check_rows(config: dict[str, Any]) -> None:
     fork.name_by_value(config, parser.f_globals)
     fork.expand_backbone(config, _place(config, 0), parser.f_globals, parser.f_locals)
     for index, row in enumerate(config["backbone"] + config["head"]):
-        if isinstance(row, list) and len(row) > 2 and isinstance(row[2], str) and registry.find(row[2]):
+        if not (isinstance(row, list) and len(row) > 2 and isinstance(row[2], str)):
+            continue
+        if registry.find(row[2]) or fork.is_of_fork(row[2], config, parser.f_globals):
             check(_file(config), index, row)
 
 

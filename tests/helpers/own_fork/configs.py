@@ -90,6 +90,7 @@ CONFIGS = {
     "yolov8-elsewhere.yaml": ELSEWHERE,
     "yolov8-keyed.yaml": KEYED,
     "yolov8-named.yaml": NAMED,
+    "yolov8-short.yaml": KEYED.replace("SameAttention, [8]]", "SameAttention]"),
     "yolov8-absent.yaml": CONFIG.format(block="C2f", same="Named", same_args="[]", wide="Absent", head="Detect, [nc]"),
     **{
         f"yolov8-{task}.yaml": CONFIG.format(block="C2f", same="Named", same_args="[]", wide="Threshold", head=head)

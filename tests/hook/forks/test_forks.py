@@ -101,11 +101,15 @@ def test_rows_build_what_they_build_in_the_fork(fork: Path, in_fork: Callable[[s
 
 
 def test_what_cannot_be_built_is_said(fork: Path, tmp_path: Path) -> None:
-    printed = python(BUILD % (["absent", "formless"], models_of(fork)), cwd=tmp_path, YOLO_FOCAL_MODULES=str(fork))
+    printed = python(BUILD % (["absent", "short", "formless"], models_of(fork)), cwd=tmp_path, YOLO_FOCAL_MODULES=str(fork))
     said = json.loads(found(printed)[0])
     assert said["absent"] == (
         f"{models_of(fork)}/yolov8s-absent.yaml, row 6 (Absent): {fork}/ultralytics/nn/modules/absent.py cannot be "
         "imported: ModuleNotFoundError: No module named 'a_package_that_is_not_there'"
+    )
+    assert said["short"] == (
+        f"{models_of(fork)}/yolov8s-short.yaml, row 3 (SameAttention): [-1, 1, 'SameAttention']: write four parts, "
+        "[from, repeats, module, arguments]"
     )
     assert said["formless"] == (
         f"{models_of(fork)}/yolov8s-formless.yaml, row 10 (FormlessOutput): it is the model's last row, and "

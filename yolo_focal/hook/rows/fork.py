@@ -19,10 +19,19 @@ from yolo_focal.hook.tracebacks import describe_error
 _BUILT = "yolo_focal_backbone"  # key of a config: the first row, if it was read before the others
 
 
-def module_of(name: str, config: Mapping[str, Any], stock: Mapping[str, Any], where: str) -> Any:
-    """Return the fork's module that a row's name means, or None.
+def is_of_fork(name: str, config: Mapping[str, Any], stock: Mapping[str, Any]) -> bool:
+    """Return whether a row's name means a module of the fork.
 
     A module that the user has registered comes before one of the fork's, and that before one of this package's.
+    """
+    fork = forks.current()
+    if fork is None or registry.is_registered(name) or configs.is_packaged(config.get("yaml_file") or ""):
+        return False
+    return fork.has(name, stock, forks.FROM_FORK in config)
+
+
+def module_of(name: str, config: Mapping[str, Any], stock: Mapping[str, Any], where: str) -> Any:
+    """Return the fork's module that a row's name means, or None; see `is_of_fork`.
 
     Args:
         name: The name in the row.
@@ -36,9 +45,7 @@ def module_of(name: str, config: Mapping[str, Any], stock: Mapping[str, Any], wh
     if name == backbones.NAME:
         return backbones.BackboneMap
     fork = forks.current()
-    if fork is None or registry.is_registered(name) or configs.is_packaged(config.get("yaml_file") or ""):
-        return None
-    return fork.find(name, where) if fork.has(name, stock, forks.FROM_FORK in config) else None
+    return fork.find(name, where) if fork is not None and is_of_fork(name, config, stock) else None
 
 
 def name_by_value(config: dict[str, Any], stock: Mapping[str, Any]) -> None:
@@ -51,6 +58,8 @@ def name_by_value(config: dict[str, Any], stock: Mapping[str, Any]) -> None:
     if fork is None or forks.FROM_FORK not in config:
         return
     for row in (*config["backbone"], *config["head"]):
+        if not (isinstance(row, list) and len(row) == 4 and isinstance(row[2], str) and isinstance(row[3], list)):
+            continue  # whoever reads the row says what is wrong with it
         _, _, name, args = row
         value = config.get(name)
         if isinstance(value, str):

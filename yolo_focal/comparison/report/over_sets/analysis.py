@@ -81,7 +81,9 @@ def analyse_sets(sets: Mapping[str, OneSet], registered: Sequence[Registered]) -
     of_all = SetsAnalysis({**sets}, [*registered], {}, {})
     none_left_out: dict[Pair, list[str]] = {pair: [] for pair in pairs(of_all.plan)}
     without_blind = {pair: of_all.blind(pair) for pair in none_left_out}
-    return of_all._replace(over_sets=_compare(of_all, none_left_out), over_seeing=_compare(of_all, without_blind))
+    over_all = _compare(of_all, none_left_out)
+    over_seeing = _compare(of_all, without_blind) if any(without_blind.values()) else over_all
+    return of_all._replace(over_sets=over_all, over_seeing=over_seeing)
 
 
 def _compare(analysis: SetsAnalysis, left_out: Mapping[Pair, Sequence[str]]) -> dict[Pair, OverSets]:
