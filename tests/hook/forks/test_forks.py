@@ -101,7 +101,9 @@ def test_rows_build_what_they_build_in_the_fork(fork: Path, in_fork: Callable[[s
 
 
 def test_what_cannot_be_built_is_said(fork: Path, tmp_path: Path) -> None:
-    printed = python(BUILD % (["absent", "short", "formless"], models_of(fork)), cwd=tmp_path, YOLO_FOCAL_MODULES=str(fork))
+    printed = python(
+        BUILD % (["absent", "short", "formless"], models_of(fork)), cwd=tmp_path, YOLO_FOCAL_MODULES=str(fork)
+    )
     said = json.loads(found(printed)[0])
     assert said["absent"] == (
         f"{models_of(fork)}/yolov8s-absent.yaml, row 6 (Absent): {fork}/ultralytics/nn/modules/absent.py cannot be "
