@@ -1,6 +1,6 @@
 """Measure time and memory of FocalModulation, of whole models, and the hook's start-up time, beside alternatives.
 
-python scripts/benchmark.py [part=module,collection,model,net,hook] [device=cpu] [dtype=float32] [seconds=4]
+python scripts/benchmark.py [part=module,collection,model,net,hook,sizes] [device=cpu] [dtype=float32] [seconds=4]
     [dims=256,512,576,640] [sizes=20,40,80] [batches=1,16] [models=yolov8n-focal.yaml] [pixels=640] [layout=contiguous]
     [mode=eager] [save=benchmark.csv]
 
@@ -9,6 +9,8 @@ module      FocalModulation, timm's, Hugging Face transformers' and Ultralytics'
 collection  the same of each module of yolo_focal.collection and of what it stands beside or replaces
 model       the model YAMLs of models= beside the stock ones of the same scale: one image, in PyTorch, and on a CPU also
             in onnxruntime
+sizes       only if it is named: time and peak memory of the model YAMLs of models= and of the stock ones by the size of
+            the image, in the forward pass, in a step without loss and optimizer, and in onnxruntime
 net         FocalNet tiny and base (large receptive fields, without a classifier's head) of this package, of timm and of
             transformers: batches of 8 up to 224 pixels, single images above
 hook        starting Python with the package's entry point and without
@@ -24,62 +26,24 @@ from __future__ import annotations
 
 import itertools
 import os
-import random
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
 import contenders
 import polars as pl
 import torch
-from contenders import NETS, STANDS_FOR, Modules
+from contenders import NETS, STANDS_FOR
+from measuring import LAYOUTS, Settings, in_turns, passes, peaks, placed
 from ratios import Row, ratios, with_means
-from torch import Tensor, nn
+from sizes import sizes
 from tqdm import tqdm
 from ultralytics import YOLO
 
-Calls = dict[str, Callable[[], object]]
-MIN_ROUNDS = 3
-LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 SIDE = 1024  # of the matrices whose product measures the machine
-
-
-@dataclass
-class Settings:
-    """The command line arguments; those that take several values are lists."""
-
-    part: list[str] = field(default_factory=lambda: [*PARTS])
-    device: str = "cpu"
-    dtype: str = "float32"
-    seconds: float = 4.0
-    dims: list[int] = field(default_factory=lambda: [256, 512, 576, 640])
-    sizes: list[int] = field(default_factory=lambda: [20, 40, 80])
-    batches: list[int] = field(default_factory=lambda: [1, 16])
-    models: list[str] = field(default_factory=lambda: [f"yolov8{scale}-focal.yaml" for scale in "nsm"])
-    pixels: list[int] = field(default_factory=lambda: [640])
-    layout: str = "contiguous"
-    mode: str = "eager"
-    save: str = "benchmark.csv"
-
-    @property
-    def place(self) -> torch.device:
-        """The device as torch names it."""
-        return torch.device("cpu" if self.device == "cpu" else f"cuda:{self.device}")
-
-    def shapes(self) -> Iterator[tuple[str, int, Tensor]]:
-        """Yield random feature maps, with what rows call them and their channels."""
-        for batch, size, dim in itertools.product(self.batches, self.sizes, self.dims):
-            x = torch.randn(batch, dim, size, size, device=self.place)
-            yield f"dim {dim}, {size}x{size}, batch {batch}", dim, x.contiguous(memory_format=LAYOUTS[self.layout])
-
-    def precision(self) -> torch.autocast | nullcontext[None]:
-        """Return the context of autocast to the requested type, or a null context for float32."""
-        return nullcontext() if self.dtype == "float32" else torch.autocast(self.place.type, getattr(torch, self.dtype))
 
 
 def main(arguments: list[str]) -> pl.DataFrame:
@@ -120,57 +84,6 @@ def parse(arguments: list[str]) -> Settings:
     return Settings(**values)
 
 
-def in_turns(settings: Settings, calls: Calls) -> dict[str, list[float]]:
-    """Time each call once per round, in random order; return the milliseconds of all rounds by name."""
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for call in calls.values():
-        timed(settings, call)
-    started, order = time.perf_counter(), list(calls)
-    while time.perf_counter() - started < settings.seconds or len(times[order[0]]) < MIN_ROUNDS:
-        random.shuffle(order)
-        for name in order:
-            times[name].append(timed(settings, calls[name]))
-    return times
-
-
-def timed(settings: Settings, call: Callable[[], object]) -> float:
-    """Return the milliseconds that a call takes, on a GPU until its work there is done."""
-    before = time.perf_counter()
-    call()
-    if settings.device != "cpu":
-        torch.cuda.synchronize(settings.place)
-    return 1e3 * (time.perf_counter() - before)
-
-
-def placed(settings: Settings, modules: Modules) -> Modules:
-    """Return modules on the device, in the memory format and compiled, as requested."""
-    for module in modules.values():
-        module.to(settings.place, memory_format=LAYOUTS[settings.layout])
-    if settings.mode == "eager":
-        return modules
-    torch.compiler.reset()  # a shape of its own each time, and no code for many of them
-    return {name: torch.compile(module, dynamic=False) for name, module in modules.items()}
-
-
-def passes(settings: Settings, kind: str, modules: Modules, x: Tensor) -> Calls:
-    """Return a call of each module: "forward", in evaluation mode without gradients, or "step", with the backward."""
-
-    def forward(module: nn.Module) -> object:
-        with torch.no_grad(), settings.precision():
-            return module.eval()(x)
-
-    call = forward if kind == "forward" else partial(step, settings, x)
-    return {name: partial(call, module) for name, module in modules.items()}
-
-
-def step(settings: Settings, x: Tensor, module: nn.Module) -> None:
-    """Run forward and backward, with gradients of the input and all parameters, as inside a network."""
-    module.train().zero_grad(set_to_none=True)
-    with settings.precision():
-        out = module(x.detach().requires_grad_())
-    out.backward(x.to(out.dtype) if out.shape == x.shape else torch.ones_like(out))
-
-
 def module(settings: Settings) -> Iterator[Row]:
     """Time forward passes and steps of FocalModulation, and measure the steps' memory."""
     a, b = torch.randn(2, SIDE, SIDE, device=settings.place)
@@ -186,29 +99,6 @@ def module(settings: Settings) -> Iterator[Row]:
             rates = {"ours": [work / t for t in times["ours"]], "product": [2 * SIDE**3 / 1e6 / t for t in product]}
             yield from ratios(f"{kind}, work", where, rates, "GFLOP/s")
         yield from peaks(settings, "memory", where, modules, x)
-
-
-def peaks(settings: Settings, what: str, where: str, modules: Modules, x: Tensor) -> Iterator[Row]:
-    """Yield the peaks of PyTorch's allocator in a step, with the input and the output's gradient."""
-    found = {}
-    for name, run in passes(settings, "step", modules, x).items():
-        run()
-        modules[name].zero_grad(set_to_none=True)
-        found[name] = [(2 * x.numel() * x.element_size() + peak(settings, run)) / 2**20] * 2
-    yield from ratios(what, where, found, "MiB")
-
-
-def peak(settings: Settings, call: Callable[[], object]) -> int:
-    """Return the peak of the bytes that are allocated during a call, less those allocated before it."""
-    if settings.device != "cpu":
-        torch.cuda.reset_peak_memory_stats(settings.place)
-        before = torch.cuda.memory_allocated(settings.place)
-        call()
-        return torch.cuda.max_memory_allocated(settings.place) - before
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profiler:
-        call()
-    events = [e for e in profiler.profiler.kineto_results.events() if e.name() == "[memory]"]
-    return max(itertools.accumulate(e.nbytes() for e in sorted(events, key=lambda e: e.start_ns())))
 
 
 def of_collection(settings: Settings) -> Iterator[Row]:
@@ -264,6 +154,7 @@ PARTS: dict[str, Callable[[Settings], Iterator[Row]]] = {
     "module": module,
     "collection": of_collection,
     "model": model,
+    "sizes": sizes,
     "net": net,
     "hook": hook,
 }

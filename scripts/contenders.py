@@ -77,12 +77,25 @@ def focal_nets(name: str) -> Modules:
     return {"ours": ours, "timm": theirs, "transformers": adapted}
 
 
+def export(config: str, folder: str, **arguments: Any) -> str:
+    """Export a model to an ONNX file in a folder, and return its path."""
+    YOLO(config).save(f"{folder}/model.pt")
+    return str(YOLO(f"{folder}/model.pt").export(format="onnx", verbose=False, **arguments))
+
+
 def session(config: str, size: int, image: Tensor) -> Callable[[], object]:
     """Export a model to ONNX and return a call that runs it on an image."""
+    with tempfile.TemporaryDirectory() as folder:
+        return runs(opened(export(config, folder, imgsz=size)), image)
+
+
+def opened(file: str) -> onnxruntime.InferenceSession:
+    """Open an ONNX file with as many threads as PyTorch has."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    with tempfile.TemporaryDirectory() as folder:
-        YOLO(config).save(f"{folder}/model.pt")
-        exported = YOLO(f"{folder}/model.pt").export(format="onnx", imgsz=size, verbose=False)
-        run = onnxruntime.InferenceSession(exported, options, providers=["CPUExecutionProvider"]).run
-    return partial(run, None, {"images": image.numpy()})
+    return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+
+
+def runs(opened: onnxruntime.InferenceSession, image: Tensor) -> Callable[[], object]:
+    """Return a call that runs a session on an image."""
+    return partial(opened.run, None, {"images": image.numpy()})

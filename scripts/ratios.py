@@ -37,8 +37,10 @@ def ratios(what: str, where: str, times: dict[str, list[float]], unit: str = "ms
 def with_means(table: pl.DataFrame) -> pl.DataFrame:
     """Add the geometric mean of the ratios, where there are several of the same things."""
     ratio = pl.col("ratio")
-    means = table.group_by("what", "other", maintain_order=True).agg(
-        ratio=ratio.log().mean().exp(), low=ratio.min(), high=ratio.max(), rounds=pl.len()
+    means = (
+        table.filter(ratio.is_finite() & (ratio > 0))
+        .group_by("what", "other", maintain_order=True)
+        .agg(ratio=ratio.log().mean().exp(), low=ratio.min(), high=ratio.max(), rounds=pl.len())
     )
     several = means.filter(pl.col("rounds") > 1).with_columns(where=pl.lit("geometric mean"))
     return pl.concat([table, several], how="diagonal_relaxed").with_columns(selectors.float().round_sig_figs(5))

@@ -14,7 +14,7 @@ from yolo_focal import _startup
 if TYPE_CHECKING:
     from yolo_focal.comparison.compare import compare
     from yolo_focal.errors import ConfigError, UnsupportedUltralyticsError, YoloFocalError
-    from yolo_focal.focal import C2Focal, FocalModulation
+    from yolo_focal.focal import C2Focal, C3k2Focal, FocalModulation
     from yolo_focal.hook.modules.channels import Scaling
     from yolo_focal.hook.modules.registration import register
     from yolo_focal.hook.patch import activate, deactivate, is_active
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __version__: str
 __all__ = [
     "C2Focal",
+    "C3k2Focal",
     "ConfigError",
     "FocalModulation",
     "Scaling",
@@ -39,6 +40,7 @@ __all__ = [
 
 _MODULES = {
     "C2Focal": "focal",
+    "C3k2Focal": "focal",
     "ConfigError": "errors",
     "FocalModulation": "focal",
     "Scaling": "hook.modules.channels",

@@ -27,3 +27,14 @@ def tiny(*rows: list[Any], name: str = "tiny.yaml", imgsz: int = 64) -> YOLO:
     model = YOLO(name)
     model.overrides["imgsz"] = imgsz
     return model
+
+
+def varied(module: nn.Module) -> nn.Module:
+    """Give every norm statistics and weights of its own."""
+    generator = torch.Generator().manual_seed(1)
+    for part in module.modules():
+        if isinstance(part, (nn.BatchNorm2d, nn.LayerNorm)):
+            for tensor in (*part.parameters(), *part.buffers()):
+                if tensor.is_floating_point():
+                    tensor.data.copy_(torch.rand(tensor.shape, generator=generator) + 0.5)
+    return module

@@ -33,8 +33,8 @@ UNKNOWN = " One of your own is registered by a file: YOLO_FOCAL_MODULES=my_block
             'channels="same"; write with= a module that keeps the shape: SUITABLE',
         ),
         (
-            {"module": "C2Focal", "images": "photos"},
-            "yolo-focal derive: images=photos: nothing is fitted to images where with=C2Focal; leave images= out",
+            {"module": "EMA", "images": "photos"},
+            "yolo-focal derive: images=photos: nothing is fitted to images where with=EMA; leave images= out",
         ),
         (
             {"after": "SPPF", "images": "photos"},

@@ -112,6 +112,7 @@ def test_other_weights_carry_over_and_what_is_new_is_said() -> None:
         "row 10 starts fresh and computes something else than the old layer, so the twin must be trained before it is "
         "used",
     ]
+    assert [*instead.layers] == [10]
     kept = {key: value for key, value in instead.model.state_dict().items() if not key.startswith("model.10.")}
     assert all(torch.equal(value, before[key]) for key, value in kept.items())
     assert original.state_dict().keys() == before.keys()
@@ -120,6 +121,25 @@ def test_other_weights_carry_over_and_what_is_new_is_said() -> None:
     assert_same(original, inserted.model)
     assert inserted.layers == {}
     assert inserted.weights == ["24 of 25 layers keep their weights", f"row 10 {same}"]
+
+
+def test_the_attention_of_yolo26_goes_and_all_else_stays() -> None:
+    original = network("yolo26n.yaml")
+    twin = graft(original, "x.pt", replace="C2PSA", module="C2Focal")
+    assert twin.changes == [
+        "row 10: C2PSA, [1024] -> C2Focal, []",
+        "row 22: C3k2, [1024, True, 0.5, True] -> C3k2Focal, [1024, 0.5]",
+    ]
+    differs = "and computes something else than the old layer, so the twin must be trained before it is used"
+    assert twin.weights == [
+        "22 of 24 layers keep their weights",
+        f"row 10 starts fresh {differs}",
+        f"row 22 takes over all but the attention {differs}",
+    ]
+    assert [*twin.layers] == [10, 22]
+    old, new = original.state_dict(), twin.model.state_dict()
+    lost = {key for key in old if key not in new or not torch.equal(old[key], new[key])}
+    assert lost and all(key.startswith(("model.10.", "model.22.m.0.1.attn.")) for key in lost)
 
 
 @pytest.mark.usefixtures("registered")

@@ -15,6 +15,7 @@ are the weights of the BatchNorm that ends each branch, for three reasons:
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from typing import Any
 
@@ -56,7 +57,7 @@ class C2FocalBlock(nn.Module):
         self.norm = nn.LayerNorm(dim) if norm == "layer" else nn.BatchNorm2d(dim)
         modulation = FocalModulation(dim, focal_level=focal_level, focal_window=focal_window, focal_factor=focal_factor)
         self.focal = _named(modulation=modulation, bn=nn.BatchNorm2d(dim))
-        self.ffn = nn.Sequential(_conv(dim, 2 * dim, nn.SiLU()), _conv(2 * dim, dim))
+        self.ffn = nn.Sequential(convolution(dim, 2 * dim, act=nn.SiLU()), convolution(2 * dim, dim))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the block's output, `(B, dim, H, W)` like the input."""
@@ -106,14 +107,14 @@ class C2Focal(nn.Module):
         layer_scale: float = 0.0,
     ) -> None:
         super().__init__()
-        hidden = _hidden_channels(integer("dim", dim, at_least=1), e)
+        hidden = hidden_channels(integer("dim", dim, at_least=1), e)
         n = integer("n", n, at_least=1)
         # Not C2PSA's cv1, m and cv2: Ultralytics would load its weights into layers that mean something else.
-        self.split = _conv(dim, 2 * hidden, nn.SiLU())
+        self.split = convolution(dim, 2 * hidden, act=nn.SiLU())
         self.blocks = nn.Sequential(
             *(C2FocalBlock(hidden, focal_level, focal_window, focal_factor, norm) for _ in range(n))
         )
-        self.join = _conv(2 * hidden, dim)
+        self.join = convolution(2 * hidden, dim)
         scale = number("layer_scale", layer_scale, lambda x: abs(x) < float("inf"), "write a number, such as 0.01")
         nn.init.constant_(self.join.bn.weight, scale)
 
@@ -130,16 +131,23 @@ def _named(**modules: nn.Module) -> Any:
     return nn.Sequential(OrderedDict(modules))
 
 
-def _conv(c1: int, c2: int, act: nn.Module | None = None) -> Any:
-    """Return a 1x1 convolution with its BatchNorm and, if given, an activation."""
-    convolution = _named(conv=nn.Conv2d(c1, c2, 1, bias=False), bn=nn.BatchNorm2d(c2))
+def convolution(c1: int, c2: int, k: int = 1, act: nn.Module | None = None) -> Any:
+    """Return a convolution that keeps height and width, with its BatchNorm and, if given, an activation."""
+    layers = _named(conv=nn.Conv2d(c1, c2, k, padding=k // 2, bias=False), bn=nn.BatchNorm2d(c2))
     if act is not None:
-        convolution.add_module("act", act)
-    return convolution
+        layers.add_module("act", act)
+    return layers
 
 
-def _hidden_channels(dim: int, e: Any) -> int:
+def hidden_channels(dim: int, e: Any, at_least: int = 1) -> int:
+    """Return a fraction of some channels, rounded down.
+
+    Raises:
+        ValueError: It is not above 0 and up to 1, or leaves too few channels.
+    """
     number("e", e, lambda x: 0 < x <= 1, "write a number above 0 and up to 1, such as 0.5")
-    if dim * e < 1:
-        raise ValueError(f"e={e!r}: of {dim} channels that is none; write at least {1 / dim:.2g}")
-    return int(dim * e)
+    hidden = int(dim * e)
+    if hidden < at_least:
+        least = math.ceil(1000 * at_least / dim) / 1000
+        raise ValueError(f"e={e!r}: of {dim} channels that is {hidden or 'none'}; write at least {least}")
+    return hidden

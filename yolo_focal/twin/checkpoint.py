@@ -17,7 +17,7 @@ from yolo_focal.images import find as find_images
 from yolo_focal.images import readable
 from yolo_focal.twin import evaluation, modules, warm
 from yolo_focal.twin.config import FOCAL, check_is_free
-from yolo_focal.twin.graft import graft
+from yolo_focal.twin.graft import FITTED, graft
 
 _IMAGES = 5000  # that a layer is fitted to, of a larger folder evenly spread
 
@@ -33,14 +33,14 @@ def derive_checkpoint(
 ) -> None:
     """Write the twin of a checkpoint, with the same classes, task and training arguments.
 
-    A FocalModulation that replaces another module is fitted to its output, and a plot of the fit's loss curve is
+    A FocalModulation or C2Focal that replaces another module is fitted to its output, and a plot of the loss curve is
     written beside the twin, `<save>-fit.png`. Whoever stops it before the end of the fit finds nothing written.
 
     Args:
         model: The checkpoint, of any task. Ultralytics downloads its own checkpoints by name.
         save: File of the twin.
         images: A folder of unlabelled images like those that the network is for. Needed where FocalModulation replaces
-            another module, and only there.
+            another module; where C2Focal does, it is not fitted without.
         data: The data set on which both checkpoints are validated, if it has the original's classes; empty for none.
         replace: The module to replace, as the model YAML names it, or a row's index.
         after: The module to insert another behind, or a row's index; empty to replace.
@@ -50,8 +50,8 @@ def derive_checkpoint(
         ConfigError: There is no such checkpoint or module, no module to replace, no image to fit to, or `save` exists.
     """
     check_is_free(save)
-    if images and (after or module != FOCAL):
-        change = f"with={module}" if module != FOCAL else f"after={after}"
+    if images and (after or module not in FITTED):
+        change = f"with={module}" if module not in FITTED else f"after={after}"
         raise ConfigError(
             f"yolo-focal derive: images={images}: nothing is fitted to images where {change}; leave images= out"
         )
@@ -62,14 +62,15 @@ def derive_checkpoint(
     with torch.random.fork_rng():
         torch.manual_seed(0)
         grafted = graft(yolo.model, model, replace, after, module)
-    for change in [*grafted.changes, *grafted.weights]:
+    fitted = grafted.layers if images or module == FOCAL else {}
+    for change in [*grafted.changes, *([] if fitted else grafted.weights)]:
         LOGGER.info(change)
-    if grafted.layers:
+    if fitted:
         files = _choose(files, images, configs.input_channels(yolo.model.yaml), model)
     before = _validate(yolo, model, data) if data else {}
     curve = []
-    if grafted.layers:
-        curve = warm.fit(yolo.model, grafted.layers, files, int(np.max(yolo.overrides.get("imgsz", 640))))
+    if fitted:
+        curve = warm.fit(yolo.model, fitted, files, int(np.max(yolo.overrides.get("imgsz", 640))))
     yolo.model = grafted.model.cpu()
     _write(yolo, curve, save)
     if before:

@@ -12,7 +12,7 @@ import yaml
 
 from yolo_focal.errors import ConfigError
 from yolo_focal.files import whole
-from yolo_focal.twin import edit
+from yolo_focal.twin import attention, edit
 from yolo_focal.twin.rows import Positions, find
 
 FOCAL = "FocalModulation"
@@ -89,7 +89,8 @@ def parsed_twin(
     """Derive the twin of a parsed config, as `twin` does from its text.
 
     What read a row reads the row that is inserted behind it. In a classifier without an SPPF to replace, or to insert
-    behind, the module is inserted before the head.
+    behind, the module is inserted before the head. Where C2Focal replaces C2PSA, C3k2Focal replaces each C3k2 with
+    attention, so that none is left.
 
     Args:
         config: The parsed YAML of a model; it is not changed.
@@ -105,6 +106,8 @@ def parsed_twin(
     rows = [*config["backbone"], *config["head"]]
     names = [str(row[2]) for row in rows]
     positions = find(names, file, replace, after)
+    if not after and (replace, module) == (attention.C2PSA, attention.C2FOCAL):
+        positions = positions._replace(attention=[index for index, row in enumerate(rows) if attention.in_c3k2(row)])
     in_backbone = len(config["backbone"])
     changes: list[str] = []
     derived: list[list[Any]] = []
@@ -117,6 +120,9 @@ def parsed_twin(
         if index in positions.replaced:
             changes.append(f"row {index}: {names[index]}, {row[3]} -> {module}, []")
             entries = [row[1], module, []]
+        if index in positions.attention:
+            entries = [row[1], *attention.without(row)]
+            changes.append(f"row {index}: {names[index]}, {row[3]} -> {entries[1]}, {entries[2]}")
         derived.append([positions.reads(row[0], index), *entries])
     if positions.before and not positions.is_before_head:
         changes.append(f"rows from {positions.before[0]} on: moved, and the indices that they read with them")
@@ -217,7 +223,8 @@ def _edited(text: str, original: dict[str, Any], parsed: ParsedTwin, module: str
     """
     positions = parsed.positions
     if positions.replaced:
-        return edit.replace(text, positions.replaced, module)
+        derived = [*parsed.config["backbone"], *parsed.config["head"]]
+        return edit.replace(text, {index: (derived[index][2], str(derived[index][3])) for index in positions.new})
     rows = [*original["backbone"], *original["head"]]
     reads = [(row[0], positions.reads(row[0], index)) for index, row in enumerate(rows)]
     text = edit.read_from(text, reads, [positions.moved(index) for index in range(len(rows))])

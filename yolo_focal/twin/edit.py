@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import yaml
@@ -48,16 +49,15 @@ def check(text: str, file: str) -> None:
                 raise ConfigError(f"{file}, line {line}: {name}: anchors and aliases are not edited; {expected}")
 
 
-def replace(text: str, indices: list[int], module: str) -> str:
-    """Replace the module of some rows, and their arguments by none.
+def replace(text: str, rows: Mapping[int, tuple[str, str]]) -> str:
+    """Replace the module and the arguments of some rows.
 
     Args:
         text: A model YAML that passes `check`, here as in the other functions.
-        indices: The rows' indices, counted through backbone and head.
-        module: The new module's name.
+        rows: A row's index, counted through backbone and head -> the new module's name and its arguments.
     """
-    _, rows = _rows(text)
-    entries = [(rows[index].value[position], new) for index in indices for position, new in ((2, module), (3, "[]"))]
+    _, nodes = _rows(text)
+    entries = [(nodes[index].value[2 + place], new) for index, row in rows.items() for place, new in enumerate(row)]
     return _apply(text, [_Edit(*_span(text, entry), new) for entry, new in entries])
 
 

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from yolo_focal.focal import FocalModulation
 from yolo_focal.hook import configs
-from yolo_focal.twin import layers
+from yolo_focal.twin import attention, layers
 from yolo_focal.twin.config import FOCAL, parsed_twin
 from yolo_focal.twin.rows import Positions
 
+FITTED = FOCAL, attention.C2FOCAL  # what can be fitted to a layer that it replaces
 _TOLERANCE = 1e-6  # of the largest value, within which two layers compute the same
 
 
@@ -22,9 +23,11 @@ class Graft(NamedTuple):
 
     Attributes:
         model: The network.
-        layers: Index of each layer that is to be fitted -> its FocalModulation, or several in an `nn.Sequential`.
+        layers: Index of each layer that can be fitted -> its FocalModulation, or several in an `nn.Sequential`, or its
+            C2Focal or C3k2Focal.
         changes: A line for each row that differs from the original's.
-        weights: A line for each new layer that says what it computes before it is trained; none for those to be fitted.
+        weights: A line for each new layer that says what it computes before it is trained; none for a FocalModulation
+            that replaces another layer, which must be fitted.
     """
 
     model: nn.Module
@@ -54,7 +57,8 @@ def graft(
 
     Returns:
         The twin. A new layer has its constructor's weights, apart from an inserted FocalModulation; one that has all
-        tensors of the layer that it replaces, by name and shape, takes those over.
+        tensors of the layer that it replaces, by name and shape, takes those over, and a C3k2 without attention all
+        that it has.
 
     Raises:
         ConfigError: There is nothing to replace or to insert behind, or a module does not keep its input's shape.
@@ -67,38 +71,43 @@ def graft(
 
     twin = copy.deepcopy(original)
     twin.yaml, twin.save = config, untrained.save
-    kept = iter([layer for index, layer in enumerate(twin.model) if index not in positions.replaced])
+    replaced = [*positions.replaced, *positions.attention]
+    kept = iter([layer for index, layer in enumerate(twin.model) if index not in replaced])
     grafted = [fresh if index in positions.new else next(kept) for index, fresh in enumerate(untrained.model)]
     for layer, fresh in zip(grafted, untrained.model, strict=True):
         layer.i, layer.f = fresh.i, fresh.f
     twin.model = nn.Sequential(*grafted)
-    if module == FOCAL and positions.replaced:
-        return Graft(twin.eval(), {index: grafted[index] for index in positions.replaced}, changes, [])
+    fitted = {index: grafted[index] for index in replaced} if module in FITTED else {}
+    if module == FOCAL and fitted:
+        return Graft(twin.eval(), fitted, changes, [])
 
     taken = {index: _take_over(grafted[index], original.model[index]) for index in positions.replaced}
+    for index in positions.attention:
+        attention.take_over(grafted[index], original.model[index])
+        taken[index] = "takes over all but the attention"
     for index in set(positions.new) - taken.keys() if module == FOCAL else ():
         pass_through(grafted[index])
     weights = _compare(twin.eval(), original, positions, taken) if module != FOCAL or after else []
-    return Graft(twin, {}, changes, weights)
+    return Graft(twin, fitted, changes, weights)
 
 
-def _take_over(new: nn.Module, old: nn.Module) -> bool:
-    """Copy a layer's tensors to the one that replaces it, if that has all of them, by name and shape."""
+def _take_over(new: nn.Module, old: nn.Module) -> str:
+    """Copy a layer's tensors to the one that replaces it, if that has all of them, by name and shape; say so."""
     tensors, places = old.state_dict(), new.state_dict()
     fits = all(key in places and places[key].shape == value.shape for key, value in tensors.items())
     if tensors and fits:
         new.load_state_dict(tensors, strict=False)
-    return bool(tensors) and fits
+    return "takes over the old layer's weights" if tensors and fits else "starts fresh"
 
 
-def _compare(twin: Any, original: Any, positions: Positions, taken: dict[int, bool]) -> list[str]:
+def _compare(twin: Any, original: Any, positions: Positions, taken: dict[int, str]) -> list[str]:
     """Return a line for each new layer: whether it has weights, and computes what was computed without it.
 
     Args:
         twin: The twin.
         original: The original.
         positions: The new layers.
-        taken: Index of a replacing layer -> whether it took over the weights of the one that it replaces.
+        taken: Index of a replacing layer -> how it starts.
     """
     lines: list[str] = []
 
@@ -107,7 +116,7 @@ def _compare(twin: Any, original: Any, positions: Positions, taken: dict[int, bo
         with torch.no_grad():
             expected = original.model[layer.i](inputs[0]) if is_replaced else inputs[0]
         is_same = bool((output - expected).abs().max() <= _TOLERANCE * expected.abs().max())
-        start = "takes over the old layer's weights" if taken.get(layer.i) else "starts fresh"
+        start = taken.get(layer.i, "starts fresh")
         if is_replaced:
             computes = "computes the same as the old layer" if is_same else "computes something else than the old layer"
         else:

@@ -17,6 +17,8 @@ from yolo_focal.hook.modules import registry
 
 SIDE = 256  # of the image that shapes are checked with, as Ultralytics computes strides; a multiple of every stride
 
+# Inputs and outputs of a layer: a pair for each input size, (B, C, H, W), in bfloat16, which has float32's range.
+Maps = list[tuple[Tensor, Tensor]]
 # A layer's index, and what it makes of its input, such as "16x64x64 of 16x128x128" -> a message
 Refusal = Callable[[int, str], str]
 

@@ -15,16 +15,18 @@ class Positions(NamedTuple):
         replaced: Rows of the original whose module is replaced.
         before: Rows of the original before which a row is inserted.
         is_before_head: Whether that is the head of a classifier that has no row to replace or to insert behind.
+        attention: Rows of the original whose C3k2 holds attention, and is replaced by one without.
     """
 
     replaced: list[int]
     before: list[int]
     is_before_head: bool = False
+    attention: list[int] = []  # noqa: RUF012  a NamedTuple's default, which nothing changes
 
     @property
     def new(self) -> list[int]:
         """The replacing and the inserted rows of the twin."""
-        return [*self.replaced, *(index + k for k, index in enumerate(self.before))]
+        return [*self.replaced, *self.attention, *(index + k for k, index in enumerate(self.before))]
 
     def moved(self, index: int) -> int:
         """Return the index in the twin of a row of the original."""

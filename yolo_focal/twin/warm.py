@@ -1,4 +1,4 @@
-"""Fits FocalModulation to the output of the module that it replaces: a warm start from unlabelled images."""
+"""Fits a layer to the output of the one that it replaces: a warm start from unlabelled images."""
 
 from __future__ import annotations
 
@@ -11,13 +11,11 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
-from ultralytics.nn.modules import SPP, SPPF
 from ultralytics.utils import TQDM
 
 from yolo_focal import images
-from yolo_focal.twin.graft import pass_through
-from yolo_focal.twin.layers import observe
+from yolo_focal.twin.initialization import initialize
+from yolo_focal.twin.layers import Maps, observe
 
 _MIN_STEPS = 600  # with few images fewer steps lose more than they save
 _STEPS_PER_IMAGE = 16  # until there are `_STEPS`
@@ -34,9 +32,6 @@ _POINTS = 30  # points of the loss curve
 _FLAT = 5  # the curve is flat if this many points are less than 1 % below all points before them
 _HASTE = 4  # where it is flat, the rest of the schedule runs this many times as fast
 _INITIAL_VIEWS = 32  # views of each size for the least-squares initialisation
-
-# Inputs and outputs of a layer: a pair for each input size, (B, C, H, W), in bfloat16, which has float32's range.
-Maps = list[tuple[Tensor, Tensor]]
 
 
 class Point(NamedTuple):
@@ -62,7 +57,8 @@ def fit(original: Any, layers: dict[int, nn.Module], files: list[Path], imgsz: i
 
     Args:
         original: The trained network, in evaluation mode.
-        layers: Index of a layer -> the FocalModulation to fit, or several in sequence; changed in place.
+        layers: Index of a layer -> the FocalModulation to fit, or several in sequence, or the C2Focal or C3k2Focal;
+            changed in place.
         files: The images to run the original on; they need no labels.
         imgsz: The network's input size in pixels.
 
@@ -149,7 +145,7 @@ def _fit_layer(
     learning rate's schedule runs faster.
     """
     device = next(old.parameters()).device
-    _initialize(layer, old, [(x[:_INITIAL_VIEWS], y[:_INITIAL_VIEWS]) for x, y in train_maps], device)
+    initialize(layer, old, [(x[:_INITIAL_VIEWS], y[:_INITIAL_VIEWS]) for x, y in train_maps], device)
     variance = _variance(train_maps)
     parameters = list(layer.parameters())
     for parameter in parameters:
@@ -190,89 +186,6 @@ def _is_flat(curve: list[Point]) -> bool:
     """Return whether the loss on the held-out images has stopped falling; False without such images."""
     losses = [point.held_out for point in curve]
     return len(losses) > _FLAT and min(losses[-_FLAT:]) > 0.99 * min(losses[:-_FLAT])
-
-
-@torch.no_grad()
-def _initialize(layer: nn.Module, old: Any, maps: Maps, device: torch.device) -> None:
-    """Initialise a layer by least squares, without a training step; its output projection is the identity.
-
-    An SPPF's output is SiLU(z) = sigmoid(z) * z, a product like that of query and modulator: the query is fitted to
-    sigmoid(z) and the modulator to z, with the SPPF's first convolution as the context. For any other module, and for
-    an SPPF that adds its input as YOLO26's does, the query starts near 1 and the modulator is fitted to the output.
-
-    Args:
-        layer: The FocalModulation, or several in sequence, of which all but the last become the identity.
-        old: The module that it replaces.
-        maps: Inputs and outputs of `old`.
-        device: Where to compute.
-    """
-    modules: list[Any] = list(layer) if isinstance(layer, nn.Sequential) else [layer]
-    *before, new = modules
-    for module in before:
-        pass_through(module)
-    inputs = [x.to(device).float() for x, _ in maps]
-    query = slice(0, new.dim)
-    if isinstance(old, (SPP, SPPF)):
-        _copy_context(new, old)
-    if isinstance(old, (SPP, SPPF)) and not getattr(old, "add", False):
-        targets = _outputs(old.cv2.bn, old, inputs)
-        new.proj_in.weight[query, :, 0, 0], new.proj_in.bias[query] = _least_squares(
-            inputs, [z.sigmoid() for z in targets]
-        )
-    else:
-        targets = [y.to(device).float() for _, y in maps]
-        new.proj_in.bias[query] = 1
-    aggregates: list[Tensor] = []  # the inputs of h, which projects them to the modulator
-    hook = new.h.register_forward_pre_hook(lambda _, inputs: aggregates.append(inputs[0]))
-    for x in inputs:
-        new(x)
-    hook.remove()
-    new.h.weight[:, :, 0, 0], new.h.bias[:] = _least_squares(aggregates, targets)
-    new.proj.weight.copy_(torch.eye(new.dim)[:, :, None, None])
-    new.proj.bias.zero_()
-
-
-def _copy_context(new: Any, old: Any) -> None:
-    """Initialise the context projection and the focal levels with what an SPPF pools.
-
-    Both halves of the context channels are the output of the SPPF's first convolution. The first level passes one half
-    through and averages the other over 5x5 positions; the other levels and the global one average over larger windows.
-    """
-    first: Any = fuse_conv_bn_eval(old.cv1.conv, old.cv1.bn)
-    dim, half = new.dim, first.out_channels
-    new.proj_in.weight.mul_(0.1)  # small but not zero: channels with equal weights would get equal gradients
-    new.proj_in.weight[dim : 2 * dim] = first.weight.repeat(2, 1, 1, 1)[:dim]
-    new.proj_in.bias[dim : 2 * dim] = first.bias.repeat(2)[:dim]
-    new.proj_in.bias[2 * dim :] = torch.tensor([1.0] + [0.3] * new.focal_level)
-    kernels = [level[0].weight.mul_(0.1) for level in new.focal_layers]
-    middle = kernels[0].shape[-1] // 2
-    kernels[0][:half, 0, middle, middle] = 1
-    kernels[0][half:, 0, middle - 2 : middle + 3, middle - 2 : middle + 3] += 1 / 25
-    for kernel in kernels[1:]:
-        kernel += 1 / kernel[0].numel()
-
-
-def _outputs(part: nn.Module, module: nn.Module, inputs: list[Tensor]) -> list[Tensor]:
-    """Run a module on each input and return the outputs of one of its submodules."""
-    outputs: list[Tensor] = []
-    hook = part.register_forward_hook(lambda *args: outputs.append(args[-1]))
-    for x in inputs:
-        module(x)
-    hook.remove()
-    return outputs
-
-
-def _least_squares(inputs: list[Tensor], outputs: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Fit a 1x1 convolution by ridge regression; return its weight, `(out, in)`, and bias, `(out,)`.
-
-    The penalty is 1e-3 times the mean of the Gram matrix's diagonal.
-    """
-    x, y = (torch.cat([m.permute(0, 2, 3, 1).flatten(0, 2) for m in maps]) for maps in (inputs, outputs))
-    x = torch.cat([x, x.new_ones(len(x), 1)], dim=1)
-    gram = x.T @ x
-    gram += 1e-3 * gram.diagonal().mean() * torch.eye(len(gram), device=x.device)
-    solution = torch.linalg.solve(gram, x.T @ y)
-    return solution[:-1].T, solution[-1]
 
 
 def _unexplained(layer: nn.Module, maps: Maps, device: torch.device) -> float:

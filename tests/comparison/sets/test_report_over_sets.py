@@ -44,15 +44,16 @@ def test_the_table_in_markdown_and_latex() -> None:
     assert "over all &  &  & 0.5100 & 0.5433 & +0.0333 & $-$0.0371 to +0.1038 & 0.186 \\\\\n\\bottomrule" in text
     assert "95\\% interval" in text and text.count("\\toprule") == 1
     odd = Table("a_b & 100%", ["{x}", "#1 ~^\\ a|b"], [["-0.5 to -0.1", "mod-el-2 < $3"]])
-    assert tables.latex([odd]).splitlines()[5:13] == [
+    assert tables.latex([odd]).splitlines()[5:14] == [
         r"\caption{a\_b \& 100\%}",
+        r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
         r"\begin{tabular}{lr}",
         r"\toprule",
         r"\{x\} & \#1 \textasciitilde{}\textasciicircum{}\textbackslash{} a\textbar{}b \\",
         r"\midrule",
         r"$-$0.5 to $-$0.1 & mod-el-2 \textless{} \$3 \\",
         r"\bottomrule",
-        r"\end{tabular}",
+        r"\end{tabular}}",
     ]
     assert "| #1 ~^\\ a\\|b |" in tables.markdown([odd])
 

@@ -14,6 +14,7 @@ from yolo_focal.errors import ConfigError
 from yolo_focal.focal import (
     C2Focal,
     C2FocalBlock,
+    C3k2Focal,
     DropPath,
     FocalBlock,
     FocalEmbed,
@@ -23,6 +24,7 @@ from yolo_focal.focal import (
     FocalStage,
     LayerScale,
     Mlp,
+    ShortcutBottleneck,
 )
 from yolo_focal.hook.forks import BackboneMap
 from yolo_focal.hook.holder import Holder
@@ -52,6 +54,7 @@ class Registered(NamedTuple):
 _built_in = {
     "FocalModulation": Registered(FocalModulation, same_channels),
     "C2Focal": Registered(C2Focal, same_channels_and_repeats),
+    "C3k2Focal": Registered(C3k2Focal, like="C2f"),
     "FocalEmbed": Registered(FocalEmbed, given_channels),
     "FocalStage": Registered(FocalStage, same_channels),
     "FocalNorm": Registered(FocalNorm, same_channels),
@@ -180,5 +183,7 @@ def allow_users_classes() -> None:
 
 
 # The layers of the built-in modules too.
-safe_globals.allow(BackboneMap, C2FocalBlock, DropPath, FocalBlock, FocalNet, Holder, LayerScale, Mlp)
+safe_globals.allow(
+    BackboneMap, C2FocalBlock, DropPath, FocalBlock, FocalNet, Holder, LayerScale, Mlp, ShortcutBottleneck
+)
 safe_globals.allow(*(entry.cls for entry in _built_in.values()))  # type: ignore[arg-type]

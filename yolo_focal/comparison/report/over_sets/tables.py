@@ -14,6 +14,7 @@ from yolo_focal.comparison.report.page import Link, Table
 from yolo_focal.comparison.stats.paired_t import CONFIDENCE, Difference
 from yolo_focal.comparison.store.run_folder import short
 
+_NO_WIDER_THAN_TEXT = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
 _TEX = {
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
     "~": r"\textasciitilde{}",
@@ -82,7 +83,7 @@ def markdown(tables: Sequence[Table]) -> str:
 
 def latex(tables: Sequence[Table]) -> str:
     """Return tables as LaTeX, with the rules of booktabs."""
-    lines = ["% \\usepackage{booktabs}; for Chinese also \\usepackage{ctex}"]
+    lines = ["% \\usepackage{booktabs,graphicx}; for Chinese also \\usepackage{ctex}"]
     return "\n".join([*lines, *(line for table in tables for line in _latex(table))])
 
 
@@ -135,12 +136,13 @@ def _markdown(table: Table) -> Iterator[str]:
 
 def _latex(table: Table) -> Iterator[str]:
     yield from ("", "\\begin{table}", "\\centering", "\\small", f"\\caption{{{_tex(table.title)}}}")
+    yield _NO_WIDER_THAN_TEXT
     yield f"\\begin{{tabular}}{{l{'r' * (len(table.head) - 1)}}}"
     yield "\\toprule"
     yield _tex_row(table.head)
     yield "\\midrule"
     yield from map(_tex_row, table.rows)
-    yield from ("\\bottomrule", "\\end{tabular}", "\\end{table}", "")
+    yield from ("\\bottomrule", "\\end{tabular}}", "\\end{table}", "")
 
 
 def _tex_row(cells: Sequence[str | Link]) -> str:
