@@ -74,7 +74,8 @@ def _at_size(settings: Settings, name: str, stock: str, loaded: dict[str, Any], 
     image = torch.rand(1, 3, size, size, device=settings.place)
     calls = {file: partial(kind.run, one, image) for file, one in loaded.items()}
     peaks = {file: kind.peak(settings, one, image, calls[file]) / 2**20 for file, one in loaded.items()}
-    times = in_turns(settings, {file: call for file, call in calls.items() if math.isfinite(peaks[file])})
+    fitting = {file: call for file, call in calls.items() if math.isfinite(peaks[file])}
+    times = in_turns(settings, fitting) if fitting else {}
     for twin in loaded:
         if twin == stock:
             continue

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import csv
+import math
 import re
 import sys
 from pathlib import Path
 
 import benchmark
+import measuring
 import pytest
+import sizes
+import torch
 from support import REPO, run
 
 from yolo_focal import collection
@@ -39,7 +43,7 @@ def test_a_row_for_each_shape_and_contender(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_rows_of_nets_and_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(benchmark, "MIN_ROUNDS", 2)
+    monkeypatch.setattr(measuring, "MIN_ROUNDS", 2)
     monkeypatch.delitem(benchmark.NETS, "base")
     rows = benchmark.main(["part=net,model", "models=yolov8n-focal.yaml", "pixels=32", "seconds=0"])
     assert rows.select("what", "other", "where").rows() == [
@@ -54,6 +58,40 @@ def test_rows_of_nets_and_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert [file.name for file in tmp_path.iterdir()] == ["benchmark.csv"]
 
 
+@pytest.mark.slow
+def test_rows_and_a_picture_of_sizes(tmp_path: Path) -> None:
+    arguments = ["part=sizes", "models=yolo11n-c2focal.yaml,yolo11n-focal.yaml", "pixels=32,64", "seconds=0"]
+    run(sys.executable, SCRIPT, *arguments, cwd=tmp_path)
+    with (tmp_path / "benchmark.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["where"] != "geometric mean"]
+    assert [(row["what"], row["where"]) for row in rows] == [
+        (what, f"{model}, {size} pixels")
+        for kind in ("forward", "step", "onnxruntime")
+        for size in (32, 64)
+        for model in ("yolo11n-c2focal", "yolo11n-focal")
+        for what in (f"{kind}, memory", kind)
+    ]
+    assert all(float(row["ours"]) > 0 and float(row["others"]) > 0 for row in rows)
+    run(sys.executable, SCRIPT.with_name("sizes.py"), "benchmark.csv", "sizes.png", cwd=tmp_path)
+    assert (tmp_path / "sizes.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("message", "fits"),
+    [("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes", False), ("a size is wrong", None)],
+)
+def test_only_a_lack_of_memory_counts_as_one(message: str, fits: bool | None) -> None:
+    def call() -> None:
+        raise RuntimeError(message)
+
+    model = torch.nn.Linear(2, 2)
+    if fits is None:
+        with pytest.raises(RuntimeError, match=message):
+            sizes._allocated(measuring.Settings(), model, torch.zeros(1), call)
+    else:
+        assert sizes._allocated(measuring.Settings(), model, torch.zeros(1), call) == math.inf
+
+
 def test_every_module_of_the_collection_has_its_rows() -> None:
     rows = [*benchmark.of_collection(benchmark.parse(["dims=16", "sizes=6", "batches=2", "seconds=0"]))]
     assert [row.what for row in rows] == [
@@ -66,7 +104,7 @@ def test_every_module_of_the_collection_has_its_rows() -> None:
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
-        ("part=modul", "part=modul: write some of module,collection,model,net,hook"),
+        ("part=modul", "part=modul: write some of module,collection,model,sizes,net,hook"),
         ("dim=256", "dim=256: write key=value, with a key of part, device, dtype, seconds, dims, sizes, batches"),
         ("dims", "dims: write key=value, with a key of part, device"),
         ("dims=a", "dims=a: write numbers, such as dims=256"),

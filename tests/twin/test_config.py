@@ -135,9 +135,10 @@ for name in json.loads(sys.argv[1]):
     kind = RTDETR if "rtdetr" in name else lambda file: YOLO(file, verbose=False)
     model = kind(name)
     places = [layer.type for layer in model.model.model if layer.type.startswith("yolo_focal.")]
+    attention = sum(type(part).__name__ == "Attention" for part in model.model.modules())
     with torch.no_grad():
         model.model.eval()(torch.zeros(1, 3, 64, 64))
-    result[name] = [model.task, model.model.yaml["scale"], *places]
+    result[name] = [model.task, model.model.yaml["scale"], attention, *places]
 print(json.dumps(result))
 """
 
@@ -154,6 +155,9 @@ def test_every_packaged_config_builds_and_runs(scale: str, tmp_path: Path) -> No
         for name in (*regenerate_cfg.texts(), "yolov8-focalnet-cls.yaml")
         for letter in scale
     }
+    for name, expected in files.items():
+        if "yolo26" in name and "-c2focal" in name and "-cls" not in name:
+            files[name] = [*expected, "yolo_focal.focal.C3k2Focal"]
     names = [*files]
     built = json.loads(
         python(f"import sys\nsys.argv = ['', {json.dumps(names)!r}]\n{BUILD}", tmp_path).splitlines()[-1]
@@ -163,7 +167,8 @@ def test_every_packaged_config_builds_and_runs(scale: str, tmp_path: Path) -> No
         task = next((task for suffix, task in suffixes.items() if f"-{suffix}" in name), "detect")
         letter = re.search(r"\d+([nsmlx])-", name)[1]
         assert built[name][:2] == [task, letter], name
-        places = built[name][2:]
+        attention, *places = built[name][2:]
+        assert not attention or "-c2focal" not in name, name
         assert places == expected or (expected is None and places.count("yolo_focal.focal.FocalStage") == 4), name
 
 
