@@ -25,7 +25,7 @@ yolo-focal derive model=yolov8n.pt after=SPPF with=C2Focal [data=my.yaml] [save=
     insert a module behind another, or in its place with replace=; the other layers keep their weights, and C2Focal and
     FocalModulation behind another start as the identity: without images, the twin computes what the original does
 yolo-focal derive model=yolo11n.pt replace=C2PSA with=C2Focal images=FOLDER [data=my.yaml] [save=PATH]
-    take the attention out of a trained YOLO11 or YOLO26, for large images: the new layers are fitted to what it computed
+    take the attention out of a trained YOLO11 or YOLO26, for large images; the new layers are fitted to its output
 yolo-focal derive model=yolov8s-focalnet.yaml weights=focalnet_tiny_lrf.ms_in1k [save=PATH]
     make a checkpoint of a model with FocalNet from published weights: a name of timm's, which is downloaded, or a state
     dict of the paper's code, timm or transformers (.pth, .bin, .safetensors)

@@ -114,6 +114,17 @@ def test_names_of_twins(name: str, twin: str) -> None:
     assert config.name_of_twin(name) == twin
 
 
+def test_attention_with_arguments_of_its_own_is_not_left_in_silence() -> None:
+    rows = "[[-1, 1, C2PSA, [64]], [-1, 1, C3k2, [64, True, 0.5, True, 2]]]"
+    text = f"nc: 3\nbackbone: {rows}\nhead: [[-1, 1, Detect, [nc]]]"
+    with pytest.raises(ConfigError) as caught:
+        config.twin(text, "x.yaml", replace="C2PSA", module="C2Focal")
+    assert str(caught.value) == (
+        "x.yaml, row 1: [64, True, 0.5, True, 2]: C3k2Focal takes its place with c2 and e alone; write "
+        "[64, True, 0.5, True] in it"
+    )
+
+
 def test_the_packaged_configs_are_what_derive_writes() -> None:
     """Stale against the installed Ultralytics? Run scripts/maintain/regenerate_cfg.py."""
     packaged = {file.name: file.read_text(encoding="utf-8") for file in configs.folder().glob("yolo*focal*.yaml")}

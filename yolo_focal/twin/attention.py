@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from yolo_focal.errors import ConfigError
+
 C2PSA, C2FOCAL = "C2PSA", "C2Focal"
 _C3K2, _C3K2FOCAL = "C3k2", "C3k2Focal"
 
@@ -17,9 +19,21 @@ def in_c3k2(row: Sequence[Any]) -> bool:
     return bool(row[2] == _C3K2 and row[3][3:4] == [True])
 
 
-def without(row: Sequence[Any]) -> tuple[str, list[Any]]:
-    """Return the module and the arguments of a C3k2 row with attention when C3k2Focal stands in it."""
-    c2, _, e, *_ = row[3]
+def without(row: Sequence[Any], where: str) -> tuple[str, list[Any]]:
+    """Return the module and the arguments of a C3k2 row with attention when C3k2Focal stands in it.
+
+    Args:
+        row: The row.
+        where: File and row, for messages.
+
+    Raises:
+        ConfigError: It has arguments that C3k2Focal does not take.
+    """
+    c2, _, e, _, *others = row[3]
+    if others:
+        raise ConfigError(
+            f"{where}: {row[3]}: {_C3K2FOCAL} takes its place with c2 and e alone; write {[*row[3][:4]]} in it"
+        )
     return _C3K2FOCAL, [c2, e]
 
 
@@ -38,5 +52,5 @@ def take_over(new: Any, old: Any) -> None:
     for to, source in pairs:
         places = to.state_dict()
         for name, tensor in source.state_dict().items():
-            if name in places:
+            if name in places and places[name].shape == tensor.shape:
                 places[name].copy_(tensor)

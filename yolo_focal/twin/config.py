@@ -121,7 +121,7 @@ def parsed_twin(
             changes.append(f"row {index}: {names[index]}, {row[3]} -> {module}, []")
             entries = [row[1], module, []]
         if index in positions.attention:
-            entries = [row[1], *attention.without(row)]
+            entries = [row[1], *attention.without(row, f"{file}, row {index}")]
             changes.append(f"row {index}: {names[index]}, {row[3]} -> {entries[1]}, {entries[2]}")
         derived.append([positions.reads(row[0], index), *entries])
     if positions.before and not positions.is_before_head:
