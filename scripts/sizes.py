@@ -162,7 +162,7 @@ def draw(rows: str, picture: str) -> None:
             axis.grid(alpha=0.3)
         axes[0, 0].set_ylabel("of the stock model's time")
         axes[1, 0].set_ylabel("of the stock model's peak memory")
-    axes[0, 0].legend(fontsize="small")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     figure.savefig(picture, dpi=110)
 
 
