@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+import ultralytics
 from detections import PHOTOS
 from pages import PAGES, console_lines
 from support import COMMAND, REPO, YOLO, run
@@ -39,6 +40,7 @@ ELSEWHERE = {
     "yolo val model=best-int8.onnx": "tests/documents/test_int8.py",
     "python scripts/export_matrix.py": "tests/scripts/test_export_matrix.py",
     "python scripts/benchmark.py": "tests/scripts/test_benchmark.py",
+    "python scripts/sizes.py": "tests/scripts/test_benchmark.py",
     "python scripts/maintain/version_matrix.py": "it installs other releases of torch",
     "python scripts/experiments/": "an experiment of hours; tests/scripts has what can be run in minutes",
     "yolo-focal adopt ~/their-fork": "tests/hook/forks/test_forks.py",
@@ -106,6 +108,7 @@ def prepared(checkpoint: Path, of_task: Callable[[str], Path], tmp_path: Path, m
     video.release()
     shutil.copy(of_task("detect"), "yolov8n.pt")
     shutil.copy(checkpoint, "best.pt")
+    ultralytics.YOLO("yolo11n.yaml").save("yolo11n.pt")
     run(COMMAND, "new", "my_blocks.py", "name=MyBlock", cwd=folder)
     rows = "backbone: [[-1, 1, Conv, [16, 3, 2]], [-1, 1, MyBlock, []]]\nhead: [[[1], 1, Detect, [nc]]]\n"
     (folder / "my-model.yaml").write_text(f"nc: 4\n{rows}")
