@@ -17,7 +17,7 @@ def test_a_share_is_what_is_lost_without_the_layers() -> None:
     one = Ablated(rows=[9], by="zeros", score=0.8, without=0.6)
     assert one.share == pytest.approx(0.25)
     assert replace(one, without=0.88).share == pytest.approx(-0.1)  # it is better without
-    assert [replace(one, score=score).share for score in (0.0, math.nan)] == [None, None]
+    assert [replace(one, score=score).share for score in (0.0, 0.0099, math.nan)] == [None, None, None]
     assert replace(one, without=None).share is None
 
 

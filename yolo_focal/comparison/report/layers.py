@@ -10,6 +10,7 @@ from yolo_focal.comparison.report.i18n import phrase
 from yolo_focal.comparison.stats import layer_share
 from yolo_focal.comparison.stats.layer_share import BLIND, LayerShare
 from yolo_focal.comparison.store.run_folder import Ablation
+from yolo_focal.comparison.store.run_result import LEAST_SCORE
 from yolo_focal.comparison.study.ablation import between
 from yolo_focal.comparison.study.folds import test_fraction
 from yolo_focal.comparison.study.models import Model
@@ -82,7 +83,7 @@ def methods(plan: Plan, found: Mapping[str, PairShares]) -> Iterator[str]:
     """Say how the shares were found, and of which models they were not."""
     lang, (first, *others) = plan.options.lang, plan.models
     if found:
-        yield phrase(lang, "method_shares", split="test" if plan.test else "val", limit=BLIND)
+        yield phrase(lang, "method_shares", split="test" if plan.test else "val", limit=BLIND, least=LEAST_SCORE)
     for key, is_same in (("no_share_same", True), ("no_share_other", False)):
         left_out = [model for model in others if (model.rows == first.rows) == is_same and model.label not in found]
         if left_out:

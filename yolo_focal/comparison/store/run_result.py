@@ -8,6 +8,9 @@ from typing import Any, TypeVar
 _Kind = TypeVar("_Kind", bound="Trained")
 
 
+LEAST_SCORE = 0.01  # of a model that finds less, nothing says which layers it uses
+
+
 @dataclass(frozen=True, kw_only=True)
 class Work:
     """What a trainer has really done, which need not be what it was told.
@@ -59,8 +62,8 @@ class Ablated:
 
     @property
     def share(self) -> float | None:
-        """The share of the score that the layers carry; None if there is no score or it cannot be told."""
-        return None if self.without is None or not self.score > 0 else 1 - self.without / self.score
+        """The share of the score that the layers carry; None if the score is near 0 or it cannot be told."""
+        return None if self.without is None or not self.score >= LEAST_SCORE else 1 - self.without / self.score
 
 
 @dataclass(frozen=True, kw_only=True)
