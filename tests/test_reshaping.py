@@ -15,6 +15,7 @@ MODULES: dict[str, tuple[type[nn.Module], list[Any], dict[str, Any]]] = {
     "FocalModulation, post-norm": (focal.FocalModulation, [16], {"use_postln": True, "normalize_modulator": True}),
     "C2Focal": (focal.C2Focal, [16], {}),
     "C2Focal, LayerNorm": (focal.C2Focal, [16, 2], {"norm": "layer"}),
+    "C3k2Focal": (focal.C3k2Focal, [16, 24, 2], {}),
     "FocalNorm": (focal.FocalNorm, [16], {}),
     "FocalEmbed": (focal.FocalEmbed, [16, 24, 2], {}),
     "FocalEmbed, overlapping": (focal.FocalEmbed, [16, 24, 4, True], {}),
@@ -38,7 +39,7 @@ def made(name: str) -> nn.Module:
 
 
 def test_every_module_is_here() -> None:
-    inside_others = {"C2FocalBlock", "DropPath", "FocalBlock", "LayerScale", "Mlp"}
+    inside_others = {"C2FocalBlock", "DropPath", "FocalBlock", "LayerScale", "Mlp", "ShortcutBottleneck"}
     public = {*collection.__all__, *focal.__all__} - inside_others - {"FocalNet"}  # stages in sequence
     assert {cls.__name__ for cls, _, _ in MODULES.values()} == public
 

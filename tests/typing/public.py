@@ -64,6 +64,7 @@ assert_type(module.focal_level, int)
 assert_type(module.forward(torch.rand(1, 64, 8, 8)), Tensor)
 block = yolo_focal.C2Focal(64, 2, e=0.5, focal_level=2, focal_window=7, focal_factor=2, norm="layer", layer_scale=0.0)
 assert_type(block.forward(torch.rand(1, 64, 8, 8)), Tensor)
+assert_type(yolo_focal.C3k2Focal(64, 128, 2, e=0.25).forward(torch.rand(1, 64, 8, 8)), Tensor)
 layers: list[nn.Module] = [focal.FocalNorm(64), collection.EMA(64), collection.ODConv(64, 32)]
 
 assert_type(yolo_focal.activate(), None)

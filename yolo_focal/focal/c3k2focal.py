@@ -67,7 +67,8 @@ class C3k2Focal(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the layer's output, `(B, c2, H, W)`."""
-        parts = [*self.cv1(x).chunk(2, 1)]
+        first, second = self.cv1(x).chunk(2, 1)
+        parts = [first, second]
         for stage in self.m:
             parts.append(stage(parts[-1]))
         return self.cv2(torch.cat(parts, 1))  # type: ignore[no-any-return]
