@@ -25,7 +25,7 @@ def test_the_public_names_are_all_there(tmp_path: Path) -> None:
         "import yolo_focal; print([n for n in yolo_focal.__all__ if getattr(yolo_focal, n) is None], dir(yolo_focal))"
     )
     out = python(code, tmp_path)
-    assert out.startswith("[] ['C2Focal', 'ConfigError', 'FocalModulation'")
+    assert out.startswith("[] ['C2Focal', 'C3k2Focal', 'ConfigError', 'FocalModulation'")
     with pytest.raises(AttributeError, match="module 'yolo_focal' has no attribute 'nothing'"):
         __import__("yolo_focal").nothing  # noqa: B018
 

@@ -83,12 +83,31 @@ def graft(
 
     taken = {index: _take_over(grafted[index], original.model[index]) for index in positions.replaced}
     for index in positions.attention:
-        attention.take_over(grafted[index], original.model[index])
+        keep_all_but_attention(grafted[index], original.model[index])
         taken[index] = "takes over all but the attention"
     for index in set(positions.new) - taken.keys() if module == FOCAL else ():
         pass_through(grafted[index])
     weights = _compare(twin.eval(), original, positions, taken) if module != FOCAL or after else []
     return Graft(twin, fitted, changes, weights)
+
+
+@torch.no_grad()
+def keep_all_but_attention(new: Any, old: Any) -> None:
+    """Copy to a layer that replaces one with attention what means the same in both.
+
+    To a C3k2Focal everything but the norm and FocalModulation; to a C2Focal in C2PSA's place the convolution that
+    splits the channels and the feed-forward networks; in another layer's place nothing.
+    """
+    pairs: list[tuple[nn.Module, nn.Module]] = []
+    if type(old).__name__ == attention.C2PSA:
+        pairs = [(new.split, old.cv1), *((block.ffn, own.ffn) for block, own in zip(new.blocks, old.m, strict=True))]
+    elif type(old).__name__ == attention.C3K2:
+        pairs = [(new, old)]
+    for to, source in pairs:
+        places = to.state_dict()
+        for name, tensor in source.state_dict().items():
+            if name in places and places[name].shape == tensor.shape:
+                places[name].copy_(tensor)
 
 
 def _take_over(new: nn.Module, old: nn.Module) -> str:

@@ -10,8 +10,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from ultralytics.nn.modules import SPP, SPPF
 
 from yolo_focal.focal import C2Focal, C2FocalBlock, C3k2Focal
-from yolo_focal.twin import attention
-from yolo_focal.twin.graft import pass_through
+from yolo_focal.twin.graft import keep_all_but_attention, pass_through
 from yolo_focal.twin.layers import Maps
 
 
@@ -34,7 +33,7 @@ def initialize(layer: nn.Module, old: Any, maps: Maps, device: torch.device) -> 
         device: Where to compute.
     """
     if isinstance(layer, (C2Focal, C3k2Focal)):
-        attention.take_over(layer, old)
+        keep_all_but_attention(layer, old)
         _calibrate(layer, [x.to(device).float() for x, _ in maps])
         return
     modules: list[Any] = list(layer) if isinstance(layer, nn.Sequential) else [layer]
