@@ -11,6 +11,7 @@ from ultralytics.utils import SETTINGS
 from yolo_focal import ConfigError
 from yolo_focal.comparison.study import models
 from yolo_focal.hook import configs
+from yolo_focal.hook.modules import registry
 
 
 @pytest.mark.parametrize(
@@ -81,6 +82,7 @@ class Twice(nn.Identity):
 
 
 def test_the_code_of_a_users_module_counts(small_set: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_modules", registry.registered())  # what is registered here, no other test knows
     Path("own_block_of_a_test.py").write_text(BLOCK)
     monkeypatch.setenv("YOLO_FOCAL_MODULES", "own_block_of_a_test")
     for variable in ("_YOLO_FOCAL_FILES", "_YOLO_FOCAL_REGISTERED"):
