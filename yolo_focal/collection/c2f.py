@@ -53,10 +53,3 @@ class CrossStage(nn.Module):
 def bottleneck(first: nn.Module, second: nn.Module) -> nn.Sequential:
     """Return two convolutions in a row, under the names that Ultralytics gives them."""
     return nn.Sequential(OrderedDict(cv1=first, cv2=second))
-
-
-def convolution(c1: int, c2: int, k: int) -> nn.Sequential:
-    """Return a convolution that keeps height and width, a batch norm and a SiLU, under Ultralytics' names."""
-    return nn.Sequential(
-        OrderedDict(conv=nn.Conv2d(c1, c2, k, padding=k // 2, bias=False), bn=nn.BatchNorm2d(c2), act=nn.SiLU())
-    )

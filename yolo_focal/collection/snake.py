@@ -19,7 +19,8 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from yolo_focal.arguments import check_map, integer, odd
-from yolo_focal.collection.c2f import CrossStage, bottleneck, convolution
+from yolo_focal.collection.c2f import CrossStage, bottleneck
+from yolo_focal.focal.c2focal import convolution
 
 
 class DySnakeConv(nn.Module):
@@ -116,8 +117,8 @@ class C2fSnake(CrossStage):
     def __init__(self, c1: int, c2: int, n: int = 1, shortcut: bool = False, k: int = 9) -> None:
         hidden, n, shortcut = self.checked(c2, n, shortcut)
         super().__init__(
-            convolution(c1, 2 * hidden, 1),
-            [bottleneck(convolution(hidden, hidden, 3), DySnakeConv(hidden, hidden, k)) for _ in range(n)],
-            convolution((2 + n) * hidden, c2, 1),
+            convolution(c1, 2 * hidden, act=nn.SiLU()),
+            [bottleneck(convolution(hidden, hidden, 3, nn.SiLU()), DySnakeConv(hidden, hidden, k)) for _ in range(n)],
+            convolution((2 + n) * hidden, c2, act=nn.SiLU()),
             shortcut,
         )
