@@ -29,6 +29,8 @@ yolo-focal derive model=yolo11n.pt replace=C2PSA with=C2Focal images=FOLDER [dat
 yolo-focal derive model=yolov8s-focalnet.yaml weights=focalnet_tiny_lrf.ms_in1k [save=PATH]
     make a checkpoint of a model with FocalNet from published weights: a name of timm's, which is downloaded, or a state
     dict of the paper's code, timm or transformers (.pth, .bin, .safetensors)
+yolo-focal derive model=yolov8s-timm.yaml backbone=resnet50 [save=PATH]
+    write the model YAML with another backbone: any model of timm that has feature maps of the strides 8, 16 and 32
 yolo-focal visualize model=best.pt source=photos/ [layer=9]
     draw what FocalModulation computes on each image: the modulator, the gates and the context of each focal level
 yolo-focal compare data=my.yaml models=yolov8n.yaml,yolov8n-focal.yaml [seeds=5] [parallel=1] [any train argument]

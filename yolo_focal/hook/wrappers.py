@@ -17,6 +17,7 @@ from yolo_focal import environment
 from yolo_focal.errors import ConfigError
 from yolo_focal.hook import alignment, configs, forks
 from yolo_focal.hook.modules import origins, plugins, registry, safe_globals
+from yolo_focal.hook.rows import timm
 
 
 def with_packaged_models(tasks: ModuleType, yaml_model_load: Callable[..., Any]) -> Callable[..., Any]:
@@ -68,9 +69,9 @@ def with_modules(torch_safe_load: Callable[..., Any]) -> Callable[..., Any]:
             if fork is not None:
                 safe_globals.allow_layers_of(fork.imported(named))
             loaded = torch_safe_load(weight, *args, **kwargs)
-            if fork is not None:
-                checkpoint = loaded[0]
-                for network in (checkpoint.get("model"), checkpoint.get("ema")):
+            for network in (loaded[0].get("model"), loaded[0].get("ema")):
+                timm.start_from_checkpoint(network)
+                if fork is not None:
                     fork.restore(network)
             return loaded
         except AttributeError as error:  # a name that a fork has added to a file of Ultralytics'

@@ -70,7 +70,7 @@ def twin(text: str, file: str, replace: str = "SPPF", after: str = "", module: s
     Raises:
         ConfigError: There is nothing to replace, the file is not a model YAML, or its text cannot be edited.
     """
-    original = _parse(text, file)
+    original = parse(text, file)
     edit.check(text, file)
     parsed = parsed_twin(original, file, replace, after, module)
     edited = _edited(text, original, parsed, module, after or replace)
@@ -236,7 +236,7 @@ def _edited(text: str, original: dict[str, Any], parsed: ParsedTwin, module: str
     return text
 
 
-def _parse(text: str, file: str) -> dict[str, Any]:
+def parse(text: str, file: str) -> dict[str, Any]:
     """Parse a model YAML.
 
     Raises:

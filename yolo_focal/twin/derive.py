@@ -8,11 +8,20 @@ from yolo_focal.errors import ConfigError
 from yolo_focal.hook import configs
 from yolo_focal.twin import config
 
-DEFAULTS = {"images": "", "data": "", "weights": "", "save": "", "replace": "", "after": "", "with": config.FOCAL}
+DEFAULTS = {
+    "images": "",
+    "data": "",
+    "weights": "",
+    "backbone": "",
+    "save": "",
+    "replace": "",
+    "after": "",
+    "with": config.FOCAL,
+}
 
 
 def derive(values: dict[str, str]) -> None:
-    """Derive the twin of a model YAML or a checkpoint, or fill a model with FocalNet with published weights.
+    """Derive the twin of a model YAML or a checkpoint, give a YAML a backbone of timm, or a FocalNet published weights.
 
     Args:
         values: Value of each key of the command: `model`, and those of `DEFAULTS`.
@@ -22,6 +31,9 @@ def derive(values: dict[str, str]) -> None:
     """
     if values["weights"]:
         _derive_weights(values)
+        return
+    if values["backbone"]:
+        _derive_backbone(values)
         return
     if values["replace"] and values["after"]:
         raise ConfigError(
@@ -38,11 +50,30 @@ def derive(values: dict[str, str]) -> None:
         _derive_yaml(values, *where)
 
 
+def _check_alone(values: dict[str, str], chosen: str) -> None:
+    """Raise ConfigError if a key is given that does not go with the chosen one."""
+    for key in values.keys() - {"model", chosen, "save"}:
+        if values[key] != DEFAULTS[key]:
+            raise ConfigError(
+                f"yolo-focal derive: {key}={values[key]}: it does not go with {chosen}=; leave {key}= out"
+            )
+
+
+def _derive_backbone(values: dict[str, str]) -> None:
+    from yolo_focal.twin import backbone  # imported only when needed: it imports torch and timm
+
+    _check_alone(values, "backbone")
+    if Path(values["model"]).suffix not in {".yaml", ".yml"}:
+        raise ConfigError(
+            f"yolo-focal derive: model={values['model']}: backbone= is for a model YAML; write one such as "
+            "yolov8s-timm.yaml"
+        )
+    backbone.derive_backbone(values["model"], values["backbone"], values["save"])
+
+
 def _derive_weights(values: dict[str, str]) -> None:
     model = values["model"]
-    for key in values.keys() - {"model", "weights", "save"}:
-        if values[key] != DEFAULTS[key]:
-            raise ConfigError(f"yolo-focal derive: {key}={values[key]}: it does not go with weights=; leave {key}= out")
+    _check_alone(values, "weights")
     if Path(model).suffix not in {".yaml", ".yml"}:
         raise ConfigError(
             f"yolo-focal derive: model={model}: weights= fills a model YAML; write one such as yolov8s-focalnet.yaml"

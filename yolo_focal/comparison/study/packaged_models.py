@@ -10,7 +10,10 @@ from yolo_focal.hook import configs
 
 NAME = "collection"
 _STOCK = "yolov8n.yaml"
-_OTHER_BACKBONES = {"focalnet"}  # it costs a multiple of the stock model, so it is compared when it is named
+_OTHER_BACKBONES = {
+    "focalnet",
+    "timm",
+}  # they cost a multiple of the stock model, so they are compared when they are named
 
 
 def expand(names: Sequence[str]) -> list[str]:

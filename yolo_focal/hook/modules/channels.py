@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
+
+from yolo_focal.backbones.timm import feature_maps
 
 
 class Scaling(NamedTuple):
@@ -69,7 +71,58 @@ def given_channels(channels: int, args: list[Any], scaling: Scaling) -> tuple[in
     return args[0], [channels, *args]
 
 
+class MapChannels(int):
+    """The channels of a backbone that returns several maps: a number, those of its last map, with the others' beside.
+
+    Attributes:
+        maps: The stride and the channels of each map, in order.
+    """
+
+    maps: Sequence[tuple[int, int]]
+
+    @classmethod
+    def of(cls, maps: Sequence[tuple[int, int]]) -> MapChannels:
+        """Return the channels of a backbone with these maps."""
+        channels = cls(maps[-1][1])
+        channels.maps = maps
+        return channels
+
+
+def timm_channels(channels: int, args: list[Any], scaling: Scaling) -> tuple[int, list[Any], int]:  # noqa: ARG001
+    """Apply the rule of Timm's rows: timm says what channels the model's maps have.
+
+    Raises:
+        ValueError: The first argument is not the name of a suitable model.
+    """
+    if not args or not isinstance(args[0], str):
+        raise ValueError(f"arguments {args}: write timm's name of a model first, such as [convnext_tiny, True]")
+    maps = [(map_.stride, map_.channels) for map_ in feature_maps(args[0])]
+    return MapChannels.of(maps), [channels, *args], 1
+
+
+def timm_map_channels(channels: int, args: list[Any], scaling: Scaling) -> tuple[int, list[Any]]:  # noqa: ARG001
+    """Apply the rule of TimmMap's rows: the argument is the stride of a map of the Timm row that it reads.
+
+    Raises:
+        ValueError: It does not read a Timm row, or that has no map of this stride.
+    """
+    maps = channels.maps if isinstance(channels, MapChannels) else ()
+    if not maps:
+        raise ValueError("it does not read a Timm row; write the index of one, such as [0, 1, TimmMap, [8]]")
+    strides = [stride for stride, _ in maps]
+    if len(args) != 1 or args[0] not in strides:
+        raise ValueError(f"arguments {args}: write the stride of one map, {', '.join(map(str, strides))}, such as [8]")
+    index = strides.index(args[0])
+    return maps[index][1], [index]
+
+
 # The rules of modules that have as many output channels as input channels.
 KEEPING_CHANNELS: tuple[Rule, ...] = (same_channels, same_channels_and_repeats)
 # How many constructor arguments a rule is responsible for; the others are the row's own.
-LEADING_ARGUMENTS: dict[Rule, int] = {same_channels: 1, same_channels_and_repeats: 2, given_channels: 2}
+LEADING_ARGUMENTS: dict[Rule, int] = {
+    same_channels: 1,
+    same_channels_and_repeats: 2,
+    given_channels: 2,
+    timm_channels: 1,
+    timm_map_channels: 0,
+}

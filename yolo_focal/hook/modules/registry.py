@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
+from yolo_focal.backbones import Timm, TimmMap
 from yolo_focal.collection import CAFM, EMA, MSDA, MSFN, C2fDynamic, C2fSnake, DynamicConv, DySnakeConv, ODConv
 from yolo_focal.errors import ConfigError
 from yolo_focal.focal import (
@@ -29,7 +30,14 @@ from yolo_focal.focal import (
 from yolo_focal.hook.forks import BackboneMap
 from yolo_focal.hook.holder import Holder
 from yolo_focal.hook.modules import safe_globals
-from yolo_focal.hook.modules.channels import Rule, given_channels, same_channels, same_channels_and_repeats
+from yolo_focal.hook.modules.channels import (
+    Rule,
+    given_channels,
+    same_channels,
+    same_channels_and_repeats,
+    timm_channels,
+    timm_map_channels,
+)
 
 _TASKS = "ultralytics.nn.tasks"  # its globals are the names that a row may use; not imported here
 
@@ -67,6 +75,8 @@ _built_in = {
     "C2fDynamic": Registered(C2fDynamic, like="C2f"),
     "DySnakeConv": Registered(DySnakeConv, like="Conv"),
     "C2fSnake": Registered(C2fSnake, like="C2f"),
+    "Timm": Registered(Timm, timm_channels),
+    "TimmMap": Registered(TimmMap, timm_map_channels),
 }
 _modules = dict(_built_in)
 _refused: dict[str, str] = {}
