@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import io
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,8 @@ from typing import Any
 import pytest
 import timm
 import torch
+from caches import put_in_cache
 from focalnets import normalized, scrambled
-from safetensors.torch import save_file
 from torch import nn
 from ultralytics.nn.tasks import DetectionModel
 
@@ -163,14 +162,3 @@ def test_what_is_refused(rows: list[Any], message: str, monkeypatch: pytest.Monk
 def detector(*rows: list[Any]) -> DetectionModel:
     """Build a detector of these rows, the second to the fourth of which its head reads."""
     return DetectionModel({"nc": 2, "yaml_file": "a.yaml", "backbone": [*rows], "head": HEAD}, verbose=False)
-
-
-def put_in_cache(folder: Path, name: str, network: nn.Module) -> None:
-    """Write weights to a folder as the hub's cache has them."""
-    config = timm.get_pretrained_cfg(name)
-    snapshot = folder / f"models--{config.hf_hub_id.replace('/', '--')}" / "snapshots" / "0"
-    snapshot.mkdir(parents=True)
-    (snapshot.parents[1] / "refs").mkdir()
-    (snapshot.parents[1] / "refs" / "main").write_text("0")
-    save_file(network.state_dict(), snapshot / "model.safetensors")
-    (snapshot / "config.json").write_text(json.dumps({"architecture": name, "pretrained_cfg": config.to_dict()}))

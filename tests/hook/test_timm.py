@@ -1,0 +1,156 @@
+"""Models with a backbone of timm under the stock command: trained, resumed, exported, in several processes."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+
+import cpu_processes
+import pytest
+import timm
+import ultralytics
+import yaml
+from caches import put_in_cache
+from detections import PHOTOS, by_yolo, same
+from focalnets import scrambled
+from lifecycle import SMALL, WEIGHTS
+from support import COMMAND, YOLO, python, run
+
+from yolo_focal.backbones import Timm
+from yolo_focal.hook import configs
+
+RESNET = "resnet10t"
+CLASSIFIER = ["yolov8m-timm-cls.yaml"]
+NO_TIMM = "import sys; sys.modules['timm'] = None; "  # as if it were not installed
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an interrupted training that started from timm's weights, in a cache that is gone by now."""
+    folder = tmp_path_factory.mktemp("timm")
+    text = (configs.folder() / "yolov8-timm.yaml").read_text("utf-8")
+    (folder / "yolov8-own.yaml").write_text(re.sub(r"\{n: .*\}, False", f"{RESNET}, True", text), "utf-8")
+    put_in_cache(folder / "cache", RESNET, scrambled(timm.create_model(RESNET)))
+    run(
+        *(YOLO, "train", "model=yolov8n-own.yaml", *SMALL, "epochs=2", "save_period=1"),
+        cwd=folder,
+        HF_HUB_OFFLINE="1",
+        HF_HUB_CACHE=str(folder / "cache"),
+    )
+    return folder
+
+
+def test_a_training_goes_on_without_timms_weights(trained: Path) -> None:
+    """The checkpoint's own are enough, and `best.pt` starts another training."""
+    offline = {"HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(trained / "none")}
+    run(
+        YOLO,
+        "train",
+        f"model={WEIGHTS}/best.pt",
+        *SMALL,
+        "epochs=1",
+        f"project={trained / 'again'}",
+        cwd=trained,
+        **offline,
+    )
+    out = run(YOLO, "train", f"model={WEIGHTS}/epoch0.pt", "resume=True", cwd=trained, **offline).stdout
+    assert "Resuming training" in out and "2/2" in out
+    refused = run(YOLO, "val", "model=yolov8n-own.yaml", *SMALL, cwd=trained, check=False, **offline)
+    assert (
+        f"row 0 (Timm): {RESNET}: timm's weights are not here and could not be downloaded: model.safetensors of "
+        "timm/resnet10t.c3_in1k" in refused.stdout
+    )
+
+
+def test_restricted_loading(trained: Path) -> None:
+    run(YOLO, "val", f"model={WEIGHTS}/best.pt", *SMALL, cwd=trained, ULTRALYTICS_SAFE_LOAD="1")
+
+
+def test_an_exported_model_needs_no_timm_and_a_checkpoint_says_that_it_does(trained: Path) -> None:
+    run(YOLO, "export", f"model={WEIGHTS}/best.pt", "format=onnx", "dynamic=True", cwd=trained)
+    predict = "from ultralytics import YOLO; YOLO('{}', task='detect').predict('{}', imgsz=96, save=True)"
+    python(NO_TIMM + predict.format(f"{WEIGHTS}/best.onnx", PHOTOS[0]), cwd=trained)
+    out = python(NO_TIMM + predict.format(f"{WEIGHTS}/best.pt", PHOTOS[0]), cwd=trained, check=False)
+    assert "ConfigError: this model has a backbone of timm: pip install timm (" in out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["onnx", "torchscript", "openvino"])
+def test_exported_models_find_what_the_checkpoint_finds(trained: Path, engine: str) -> None:
+    if engine == "openvino" and importlib.util.find_spec("openvino") is None:
+        pytest.skip("openvino is not installed")
+    file = ultralytics.YOLO(trained / WEIGHTS / "best.pt").export(format=engine, imgsz=320)
+    theirs = by_yolo(trained / WEIGHTS / "best.pt", PHOTOS[0], conf=1e-3, imgsz=320, rect=False)
+    same(by_yolo(Path(file), PHOTOS[0], conf=1e-3, imgsz=320), theirs)
+
+
+@pytest.mark.slow
+def test_processes_that_share_each_batch(trained: Path) -> None:
+    out = run(
+        *(COMMAND, "compare", "models=yolov8n-own.yaml,yolov8n-timm.yaml", "seeds=1", "device=0,1", "gpus_per_run=2"),
+        *("data=shapes.yaml", "imgsz=64", "batch=8", "fraction=0.1", "plots=False", "epochs=1", "pretrained=False"),
+        cwd=trained,
+        YOLO_FOCAL_MODULES=cpu_processes.__file__,
+        HF_HUB_OFFLINE="1",
+        HF_HUB_CACHE=str(trained / "cache"),
+    ).stdout
+    assert "2 of 2 runs have finished" in out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["yolov8n-timm", "yolo11n-timm", "yolo26n-timm", "yolov8n-timm-cls"])
+def test_the_packaged_models_train(name: str, tmp_path: Path) -> None:
+    data = "data=shapes.yaml"
+    if name.endswith("cls"):
+        run(COMMAND, "shapes-cls", cwd=tmp_path)
+        data = "data=shapes-cls"
+    run(YOLO, "train", f"model={name}.yaml", *SMALL[1:], data, "epochs=1", cwd=tmp_path)
+    checkpoint = next(tmp_path.rglob("best.pt"))
+    assert isinstance(ultralytics.YOLO(checkpoint).model.model[0], Timm)
+
+
+@pytest.mark.parametrize(
+    "name", ["yolov8s-timm.yaml", "yolo11-timm.yaml", "yolo26n-timm.yaml", "yolov8m-timm-cls.yaml"]
+)
+def test_derive_writes_a_model_with_another_backbone(name: str, tmp_path: Path) -> None:
+    out = run(COMMAND, "derive", f"model={name}", "backbone=resnet18.a1_in1k", cwd=tmp_path).stdout.splitlines()
+    file = re.sub(r"(\d)[smn]", r"\1", name).replace("timm", "resnet18-a1_in1k")
+    assert out[1:3] == [
+        "its maps: stride 4, 64 channels, stride 8, 128 channels, stride 16, 256 channels, stride 32, 512 channels",
+        f"{file}: written",
+    ]
+    assert out[3] == f"yolo train model={name.replace('timm', 'resnet18-a1_in1k')} data=my.yaml"
+    written, packaged = (yaml.safe_load(path.read_text()) for path in (tmp_path / file, configs.model(name)))
+    assert written["backbone"][0] == [-1, 1, "Timm", ["resnet18.a1_in1k", False]]
+    packaged["backbone"][0] = written["backbone"][0]
+    assert written == packaged
+    ultralytics.YOLO(tmp_path / name.replace("timm", "resnet18-a1_in1k"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ("model=yolov8s.yaml", "backbone=resnet18"),
+            "yolov8s.yaml: no row names Timm; write model= with one that does, such as yolov8s-timm.yaml",
+        ),
+        (
+            ("model=best.pt", "backbone=resnet18"),
+            "yolo-focal derive: model=best.pt: backbone= is for a model YAML; write one such as yolov8s-timm.yaml",
+        ),
+        (
+            ("model=yolov8s-timm.yaml", "backbone=resnet18", "replace=SPPF"),
+            "yolo-focal derive: replace=SPPF: it does not go with backbone=; leave replace= out",
+        ),
+        (
+            ("model=yolov8s-timm.yaml", "backbone=vit_tiny_patch16_224"),
+            "vit_tiny_patch16_224 has maps of stride 16; write a model with 8, 16 and 32, such as resnet50, "
+            "convnext_tiny, mobilenetv4_conv_small or focalnet_tiny_lrf",
+        ),
+    ],
+)
+def test_what_derive_refuses(arguments: tuple[str, ...], message: str, tmp_path: Path) -> None:
+    done = run(COMMAND, "derive", *arguments, cwd=tmp_path, check=False)
+    assert done.returncode and done.stdout.strip().splitlines()[-1].endswith(message)
+    assert not list(tmp_path.iterdir())
