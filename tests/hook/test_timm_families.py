@@ -9,20 +9,14 @@ import onnxruntime
 import pytest
 import torch
 import ultralytics
+from timm_backbones import BACKBONES
 from ultralytics.cfg import get_cfg
 
 from yolo_focal.twin.backbone import derive_backbone
 
-FAMILIES = (
-    *("resnet18", "resnext50_32x4d", "resnest14d", "res2net50d", "regnety_004", "densenet121", "vgg11_bn", "dla34"),
-    *("cs3darknet_s", "ese_vovnet19b_dw", "hgnetv2_b0", "hrnet_w18_small", "mobilenetv4_conv_small", "mobileone_s0"),
-    *("efficientnet_b0", "rexnet_100", "repvit_m1", "starnet_s1", "convnextv2_nano", "inception_next_tiny"),
-    *("focalnet_tiny_lrf", "poolformer_s12", "fastvit_t8", "davit_tiny", "pvt_v2_b0"),
-)
-
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", BACKBONES)
 def test_it_is_built_trained_and_exported(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     derive_backbone("yolov8n-timm.yaml", name, "yolov8-own.yaml")
