@@ -17,7 +17,7 @@ from yolo_focal import environment
 from yolo_focal.errors import ConfigError
 from yolo_focal.hook import alignment, configs, forks
 from yolo_focal.hook.modules import origins, plugins, registry, safe_globals
-from yolo_focal.hook.rows import timm
+from yolo_focal.hook.rows import downloads
 
 
 def with_packaged_models(tasks: ModuleType, yaml_model_load: Callable[..., Any]) -> Callable[..., Any]:
@@ -70,7 +70,7 @@ def with_modules(torch_safe_load: Callable[..., Any]) -> Callable[..., Any]:
                 safe_globals.allow_layers_of(fork.imported(named))
             loaded = torch_safe_load(weight, *args, **kwargs)
             for network in (loaded[0].get("model"), loaded[0].get("ema")):
-                timm.start_from_checkpoint(network)
+                downloads.leave_out(network)
                 if fork is not None:
                     fork.restore(network)
             return loaded
