@@ -15,7 +15,7 @@ from ultralytics.cfg import DEFAULT_CFG_DICT, MODES, TASKS
 from yolo_focal import cli, compare, environment
 from yolo_focal.hook import configs
 
-OWN = {"mine", "my", "my-model", "models"}  # model YAMLs that stand for the reader's
+OWN = {"mine", "my", "my-model", "models", "yolov8s-resnet50"}  # the reader's model YAMLs, or those that a page writes
 COMMANDS = [(name(page), line) for page in PAGES for line in commands(page)]
 
 
