@@ -1,0 +1,34 @@
+"""Write a CSV file for each data set of a comparison, with a row for each run that has finished so far.
+
+python scripts/experiments/modules_over_sets/rows.py runs/compare/modules scripts/experiments/modules_over_sets/rows
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import polars as pl
+
+
+def main(comparison: str, target: str) -> None:
+    """Write the files and print how many runs each has."""
+    by_set: dict[str, list[dict[str, object]]] = {}
+    for file in sorted(Path(comparison).glob("*/*/seed*/result.json")):
+        name, model, seed = file.relative_to(comparison).parts[:3]
+        result = json.loads(file.read_text("utf-8"))
+        row = {"set": name, "model": model, "seed": int(seed.removeprefix("seed"))}
+        row |= {"score": result["scores"]["mean_of_last"], "best": result["scores"]["best"]}
+        transferred, tensors = result["work"]["transferred"]
+        row |= {"tensors carried over": transferred, "tensors": tensors}
+        row |= {key: result[key] for key in ("seconds", "cpu_seconds", "peak_memory_mib")}
+        by_set.setdefault(name, []).append(row)
+    Path(target).mkdir(parents=True, exist_ok=True)
+    for name, rows in by_set.items():
+        pl.DataFrame(rows).write_csv(Path(target, f"{name}.csv"))
+        print(f"{name}: {len(rows)} runs")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
