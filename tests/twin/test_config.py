@@ -192,13 +192,13 @@ def test_copy_cfg_hands_over_the_packaged_files(tmp_path: Path) -> None:
         (["derive"], "yolo-focal derive: model= is missing, such as model=yolo11n-seg.yaml"),
         (
             ["derive", "modle=a.yaml"],
-            "yolo-focal derive: modle=a.yaml: write key=value, with model=, images=, data=, weights=, backbone=, save=, replace=, "
-            "after=, with= (did",
+            "yolo-focal derive: modle=a.yaml: write key=value, with model=, images=, data=, weights=, backbone=, "
+            "save=, replace=, after=, with= (did",
         ),
         (
             ["derive", "a.yaml"],
-            "yolo-focal derive: a.yaml: write key=value, with model=, images=, data=, weights=, backbone=, save=, replace=, "
-            "after=, with=",
+            "yolo-focal derive: a.yaml: write key=value, with model=, images=, data=, weights=, backbone=, save=, "
+            "replace=, after=, with=",
         ),
         (
             ["derive", "model=yolo11n-sge.yaml"],

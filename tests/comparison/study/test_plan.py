@@ -105,6 +105,17 @@ def test_what_changes_no_result_may_change(begun: Any, small_set: str) -> None:
     assert again.looks == [2, 3]
 
 
+def test_a_checkpoint_keeps_its_own_weights(checkpoint: Path, small_set: str) -> None:
+    """Ultralytics would take those of `pretrained=` alone: another model than the one that was named."""
+    file = str(checkpoint)
+    assert refusal(models=["yolov8n.yaml", file], pretrained=file, data=small_set) == (
+        f"models={file} and pretrained={file}: the weights in {file} would be left out; leave pretrained= out, and "
+        "write each model as a checkpoint with the weights that it starts from"
+    )
+    check(small_set, ["yolov8n.yaml", file], Options(), {})
+    check(small_set, ["yolov8n.yaml", file], Options(), {"pretrained": False})
+
+
 @pytest.mark.parametrize("pretrained", [True, False])
 @pytest.mark.parametrize(
     ("freeze", "frozen"),

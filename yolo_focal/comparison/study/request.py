@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from yolo_focal.comparison.launch import devices
@@ -138,6 +139,7 @@ def check(
     if options.control:
         control.check(found[0])
     all_arguments["pretrained"] = found_models.weights(arguments.get("pretrained", True))
+    _check_starts(found, arguments.get("pretrained"))
     if isinstance(all_arguments["freeze"], int):
         found = found_models.with_same_layers_frozen(found, all_arguments["freeze"], all_arguments["pretrained"])
     dataset = datasets.read(str(data), found[0].task)
@@ -193,6 +195,20 @@ def _check_options(models: Sequence[str], options: Options, arguments: dict[str,
         halving.parse(options.budget)
         if arguments.get("time"):
             raise ConfigError("budget= and time=: write one of them")
+
+
+def _check_starts(models: Sequence[found_models.Model], pretrained: Any) -> None:
+    """Check that no checkpoint's weights would be left out: Ultralytics takes those of `pretrained=` in their place.
+
+    Raises:
+        ConfigError: A model is a checkpoint, and other weights are named.
+    """
+    own = next((model.name for model in models if Path(model.file).suffix == ".pt"), None)
+    if own is not None and isinstance(pretrained, (str, Path)):
+        raise ConfigError(
+            f"models={own} and pretrained={pretrained}: the weights in {own} would be left out; leave pretrained= out, "
+            "and write each model as a checkpoint with the weights that it starts from"
+        )
 
 
 def _is_about_test(dataset: Dataset, options: Options) -> bool:
