@@ -48,7 +48,8 @@ class Timm(nn.Module):
         c1: Channels of the images.
         name: timm's name, such as `convnext_tiny` or `resnet50.a1_in1k`, of a model that takes images of any size and
             has maps of the strides 8, 16 and 32.
-        pretrained: Start from timm's weights, which timm downloads once; by default from random ones.
+        pretrained: Start from timm's weights, which timm downloads once; by default from random ones, which the log
+            then says. None is for random ones that a checkpoint's will replace.
 
     Raises:
         ConfigError: timm is not installed, has no such model or none of its weights here, or the model does not suit.
@@ -62,15 +63,15 @@ class Timm(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, c1: int, name: str, pretrained: bool = False) -> None:
+    def __init__(self, c1: int, name: str, pretrained: bool | None = False) -> None:
         super().__init__()
         self.c1, self.name = c1, name
-        self.network = _create(name, c1, flag("pretrained", pretrained))
+        self.network = _create(name, c1, pretrained is not None and flag("pretrained", pretrained))
         for statistic in ("mean", "std"):
             of_rgb = self.network.pretrained_cfg[statistic]
             value = of_rgb if c1 == len(of_rgb) else [sum(of_rgb) / len(of_rgb)] * c1  # as timm adapts the weights
             self.register_buffer(statistic, torch.tensor(value).view(c1, 1, 1))
-        if not pretrained:
+        if pretrained is False:
             logging.getLogger("ultralytics").info(
                 f"yolo-focal: {name} starts from random weights; write {[name, True]} in its row for those of timm"
             )
@@ -86,7 +87,8 @@ class Timm(nn.Module):
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Build the network and give it the weights, in their precision."""
         super().__setstate__(state["layer"])  # type: ignore[no-untyped-call]
-        network = _create(self.name, self.c1, pretrained=False)
+        with torch.random.fork_rng(devices=[]):  # a checkpoint that is loaded changes no random number behind it
+            network = _create(self.name, self.c1, pretrained=False)
         network.to(next(tensor.dtype for tensor in state["weights"].values() if tensor.is_floating_point()))
         network.load_state_dict(state["weights"])
         self.network = network.train(self.training)
@@ -182,6 +184,8 @@ def _features(name: str, pretrained: bool = False, **arguments: Any) -> Any:
         config = timm.get_pretrained_cfg(name)
         if not pretrained:
             raise ConfigError(f"{name} returns no maps ({one_line(error)}); write one such as {_SUITABLE}") from error
+        if not config.has_weights:
+            raise ConfigError(f"{name}: timm has no weights of it; write {[name, False]} in its row") from error
         raise ConfigError(
             f"{name}: timm's weights are not here and could not be downloaded: model.safetensors of "
             f"{config.hf_hub_id} at huggingface.co ({one_line(error)[:120]}); run `hf download {config.hf_hub_id}` "

@@ -22,4 +22,4 @@ def leave_out(network: Any) -> None:
     if isinstance(config, dict) and isinstance(layers, nn.Sequential):
         for row, layer in zip([*config["backbone"], *config["head"]], layers, strict=False):
             if isinstance(layer, Timm):
-                row[3] = [layer.name, False]
+                row[3] = [layer.name, None]
