@@ -2,7 +2,7 @@
 
 python table.py results.csv[,results.csv...] [models=folder] [latency=latency.csv] [plot=forest.png]
 
-Each file is the `results.csv` of a comparison; its first model is the one that the others are compared with, and a model
+Each file is the `results.csv` of a comparison; its first model is the one that the others are compared with. A model
 that several have is taken from the last. `models=` has the YAML files that are not packaged, such as the control's, and
 `latency=` is what `scripts/benchmark.py part=model` has written of the same models. The models are sorted by effect; p
 values and intervals are corrected by Holm's procedure over all of them.
