@@ -145,6 +145,10 @@ def test_weights_of_timm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
             "row 1 (TimmMap): it does not read a Timm row; write the index of one, such as [0, 1, TimmMap, [8]]",
         ),
         (
+            [[-1, 1, "Timm", ["resnet50t", True]]],
+            "row 0 (Timm): resnet50t: timm has no weights of it; write ['resnet50t', False] in its row",
+        ),
+        (
             [[-1, 1, "Timm", [RESNET, True]]],
             "row 0 (Timm): resnet10t: timm's weights are not here and could not be downloaded: model.safetensors of "
             "timm/resnet10t.c3_in1k at huggingface.co (",
