@@ -11,6 +11,8 @@ from pathlib import Path
 
 import polars as pl
 
+from yolo_focal.comparison.store.run_result import Ablated
+
 
 def main(comparison: str, target: str) -> None:
     """Write the files and print how many runs each has."""
@@ -23,10 +25,13 @@ def main(comparison: str, target: str) -> None:
         transferred, tensors = result["work"]["transferred"]
         row |= {"tensors carried over": transferred, "tensors": tensors}
         row |= {key: result[key] for key in ("seconds", "cpu_seconds", "peak_memory_mib")}
+        for one in result["ablations"]:  # which share of the score they carry
+            found = Ablated(**one)
+            row[f"share of rows {', '.join(map(str, found.rows))}"] = found.share
         by_set.setdefault(name, []).append(row)
     Path(target).mkdir(parents=True, exist_ok=True)
     for name, rows in by_set.items():
-        pl.DataFrame(rows).write_csv(Path(target, f"{name}.csv"))
+        pl.DataFrame(rows, infer_schema_length=None).write_csv(Path(target, f"{name}.csv"))
         print(f"{name}: {len(rows)} runs")
 
 

@@ -1,11 +1,11 @@
 """Print what a comparison of modules over data sets has found, with costs, and draw it as a forest plot.
 
-python table.py results.csv[,results.csv...] [models=folder] [latency=latency.csv] [plot=forest.png]
+python table.py rows[,more-rows] [first=yolov8n] [models=folder] [latency=latency.csv] [plot=forest.png]
 
-Each file is the `results.csv` of a comparison; its first model is the one that the others are compared with. A model
-that several have is taken from the last. `models=` has the YAML files that are not packaged, such as the control's, and
-`latency=` is what `scripts/benchmark.py part=model` has written of the same models. The models are sorted by effect; p
-values and intervals are corrected by Holm's procedure over all of them.
+Each folder is what `rows.py` has written of a comparison, in which the others are compared with the model `first=`. A
+model that several have is taken from the last. `models=` has the YAML files that are not packaged, such as the
+control's, and `latency=` is what `scripts/benchmark.py part=model` has written of the same models. The models are
+sorted by effect; p values and intervals are corrected by Holm's procedure over all of them.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from yolo_focal.comparison.stats.layer_share import BLIND
 from yolo_focal.comparison.stats.over_sets import BySet, OverSets, compare_all
 from yolo_focal.comparison.study.ablation import between
 
-SCORE = "score mean_of_last"
+FAR = 0.1  # mAP50-95
 ENGINES = ("PyTorch", "onnxruntime")
 
 
-def main(files: str, models: str = ".", latency: str = "", plot: str = "") -> None:
+def main(folders: str, first: str = "yolov8n", models: str = ".", latency: str = "", plot: str = "") -> None:
     """Print the table and draw the plot."""
     runs: dict[str, pl.DataFrame] = {}  # by model: its rows, with what they are compared with beside them
-    for file in files.split(","):
-        table = pl.read_csv(file, infer_schema_length=None).filter(pl.col("finished"))
-        first = table["model"][0]
+    for folder in folders.split(","):
+        files = sorted(Path(folder).glob("*.csv"))
+        table = pl.concat([pl.read_csv(file, infer_schema_length=None) for file in files], how="diagonal_relaxed")
         stock = table.filter(pl.col("model") == first)
-        for label in table["model"].unique(maintain_order=True).to_list()[1:]:
-            own = table.filter(pl.col("model") == label)
-            runs[label] = own.join(stock, on=["set", "seed"], suffix=" of stock")
+        for label in table["model"].unique(maintain_order=True):
+            if label != first:
+                runs[label] = table.filter(pl.col("model") == label).join(stock, on=["set", "seed"], suffix=" of stock")
     found = compare_all(
-        {label: (scores(of_model, f"{SCORE} of stock"), scores(of_model, SCORE)) for label, of_model in runs.items()}
+        {label: (scores(of_model, "score of stock"), scores(of_model, "score")) for label, of_model in runs.items()}
     )
     in_order = sorted(found, key=lambda label: -mean(found[label]))
     times = pl.read_csv(latency) if latency else None
@@ -95,17 +95,22 @@ def share(table: pl.DataFrame, stock: Any, other: Any) -> str:
 
 
 def draw(found: dict[str, OverSets], first: str) -> Figure:
-    """Draw each model's differences on the sets, and their mean with its interval."""
-    figure = Figure(figsize=(8, 1.2 + 0.38 * len(found)), layout="constrained")
-    axes = figure.add_subplot(xlabel=f"mAP50-95 less that of {first}: each set, and the mean with its 95 % interval")
-    for row, over in enumerate(found.values()):
-        assert over.difference is not None
-        axes.plot([*over.of_sets.values()], [row] * len(over.of_sets), "o", color="C0", alpha=0.35, markersize=4)
-        low, high = over.difference.mean - over.difference.low, over.difference.high - over.difference.mean
-        axes.errorbar(over.difference.mean, row, xerr=[[low], [high]], fmt="D", color="black", capsize=3, zorder=3)
-    axes.set_yticks(range(len(found)), [*found])
-    axes.invert_yaxis()
-    axes.axvline(0, color="gray", linewidth=1, linestyle=":")
+    """Draw each model's differences on the sets, and their mean with its interval; what is far behind has axes below."""
+    near = [label for label in found if mean(found[label]) > -FAR]
+    groups = [group for group in (near, [label for label in found if label not in near]) if group]
+    figure = Figure(figsize=(8, 1.5 + 0.36 * len(found)), layout="constrained")
+    places = figure.subplots(len(groups), squeeze=False, height_ratios=[len(group) for group in groups])[:, 0]
+    for axes, group in zip(places, groups, strict=True):
+        for row, over in enumerate(found[label] for label in group):
+            assert over.difference is not None
+            axes.plot([*over.of_sets.values()], [row] * len(over.of_sets), "o", color="C0", alpha=0.35, markersize=4)
+            ends = [[over.difference.mean - over.difference.low], [over.difference.high - over.difference.mean]]
+            axes.errorbar(over.difference.mean, row, xerr=ends, fmt="D", color="black", capsize=3, zorder=3)
+        axes.set_yticks(range(len(group)), group)
+        axes.margins(y=0.5 / len(group))
+        axes.invert_yaxis()
+        axes.axvline(0, color="gray", linewidth=1, linestyle=":")
+    axes.set_xlabel(f"mAP50-95 less that of {first}: each set, and the mean with its 95 % interval")
     return figure
 
 
