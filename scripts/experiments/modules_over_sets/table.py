@@ -95,7 +95,7 @@ def share(table: pl.DataFrame, stock: Any, other: Any) -> str:
 
 
 def draw(found: dict[str, OverSets], first: str) -> Figure:
-    """Draw each model's differences on the sets, and their mean with its interval; what is far behind has axes below."""
+    """Draw each model's differences, and their mean with its interval; models that are far behind have axes below."""
     near = [label for label in found if mean(found[label]) > -FAR]
     groups = [group for group in (near, [label for label in found if label not in near]) if group]
     figure = Figure(figsize=(8, 1.5 + 0.36 * len(found)), layout="constrained")
