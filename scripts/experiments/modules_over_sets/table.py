@@ -56,7 +56,9 @@ def main(folders: str, first: str = "yolov8n", models: str = ".", latency: str =
         cells += [f"{sum(p.numel() for p in built.parameters()) / 1e6:.2f}", f"{get_flops(built, 640):.2f}"]
         cells.append(f"{median(of_model['cpu_seconds'] / of_model['cpu_seconds of stock']):.2f}")
         for engine in ENGINES if times is not None else ():
-            one = times.filter((pl.col("what") == f"model, {engine}") & pl.col("where").str.starts_with(f"{label}, "))
+            one = times.filter(
+                (pl.col("what") == f"model, {engine}") & pl.col("where").str.starts_with(f"{of_yaml(label)}, ")
+            )
             cells.append(f"{one['ratio'][0]:.2f} ({one['low'][0]:.2f} to {one['high'][0]:.2f})" if len(one) else "")
         print(f"| {label} | {' | '.join(cells)} |")
     if plot:
@@ -79,8 +81,12 @@ def mean(over: OverSets) -> float:
 def network(label: str, folder: str) -> Any:
     """Return an untrained network of a model."""
     own = Path(folder, f"{label}.yaml")
-    name = label.replace("-focal-warm", "-focal")
-    return YOLO(own if own.is_file() else f"{name}.yaml", verbose=False).model
+    return YOLO(own if own.is_file() else f"{of_yaml(label)}.yaml", verbose=False).model
+
+
+def of_yaml(label: str) -> str:
+    """Return what the model YAML of a model is called, which a warm start does not change."""
+    return label.removesuffix("-warm")
 
 
 def share(table: pl.DataFrame, stock: Any, other: Any) -> str:
@@ -91,7 +97,11 @@ def share(table: pl.DataFrame, stock: Any, other: Any) -> str:
     if column not in table.columns:
         return ""
     known = [value for value in table[column] if value is not None and math.isfinite(value)]
-    return f"{median(known):.2f} ({sum(value < BLIND for value in known)} of {len(known)} blind)" if known else ""
+    return (
+        f"{round(median(known), 2) + 0.0:.2f} ({sum(value < BLIND for value in known)} of {len(known)} blind)"
+        if known
+        else ""
+    )
 
 
 def draw(found: dict[str, OverSets], first: str) -> Figure:
