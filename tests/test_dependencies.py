@@ -15,7 +15,7 @@ tomllib = pytest.importorskip("tomllib", reason="Python 3.11 reads pyproject.tom
 PROJECT = tomllib.loads((REPO / "pyproject.toml").read_text("utf-8"))["project"]
 DISTRIBUTIONS = {"cv2": "opencv-python", "faster_coco_eval": "faster-coco-eval", "PIL": "pillow", "yaml": "pyyaml"}
 # Where a package of an extra may be imported; everywhere else only what `pip install yolo-focal` brings.
-EXTRAS = {"comparison/": ("compare",), "twin/foreign.py": ("weights",)}
+EXTRAS = {"backbones/timm.py": ("timm",), "comparison/": ("compare",), "twin/foreign.py": ("weights",)}
 EXTRAS.update(
     {f"comparison/launch/ray_{name}.py": ("compare", "ray") for name in ("callback", "cluster", "node", "storage")}
 )
@@ -57,7 +57,7 @@ def test_each_has_a_minimum_which_the_session_lowest_tries() -> None:
 
 def test_nothing_is_declared_that_is_not_imported() -> None:
     assert BASE - set().union(*IMPORTS.values()) == set()
-    for extra in ("compare", "ray", "weights"):
+    for extra in ("compare", "ray", "timm", "weights"):
         files = [file for file in IMPORTS if OPTIONAL[extra] <= allowed(file)]
         assert OPTIONAL[extra] - set().union(*(IMPORTS[file] for file in files)) == set()
 
@@ -79,6 +79,11 @@ except ConfigError as error:
 @pytest.mark.parametrize(
     ("missing", "code", "message"),
     [
+        (
+            ["timm"],
+            "__import__('yolo_focal.backbones').backbones.Timm(3, 'resnet18')",
+            "this model has a backbone of timm, which is not installed: pip install yolo-focal[timm]",
+        ),
         (
             ["polars"],
             "yolo_focal.compare('my.yaml', ['a.yaml', 'b.yaml'])",

@@ -202,7 +202,9 @@ def _timm() -> ModuleType:
     try:
         import timm
     except ImportError as error:
-        raise ConfigError(f"this model has a backbone of timm: pip install timm ({one_line(error)})") from error
+        raise ConfigError(
+            "this model has a backbone of timm, which is not installed: pip install yolo-focal[timm]"
+        ) from error
     return timm
 
 
