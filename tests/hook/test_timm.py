@@ -9,9 +9,10 @@ from pathlib import Path
 import cpu_processes
 import pytest
 import timm
+import torch
 import ultralytics
 from caches import put_in_cache
-from detections import PHOTOS, by_yolo, same
+from detections import PHOTOS
 from focalnets import scrambled
 from lifecycle import SMALL, WEIGHTS
 from support import COMMAND, YOLO, python, run
@@ -79,8 +80,9 @@ def test_exported_models_find_what_the_checkpoint_finds(trained: Path, engine: s
     if engine == "openvino" and importlib.util.find_spec("openvino") is None:
         pytest.skip("openvino is not installed")
     file = ultralytics.YOLO(trained / WEIGHTS / "best.pt").export(format=engine, imgsz=320)
-    theirs = by_yolo(trained / WEIGHTS / "best.pt", PHOTOS[0], conf=1e-3, imgsz=320, rect=False)
-    same(by_yolo(Path(file), PHOTOS[0], conf=1e-3, imgsz=320), theirs)
+    theirs, ours = (boxes(Path(one)) for one in (trained / WEIGHTS / "best.pt", file))
+    assert len(theirs)
+    torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-2)
 
 
 def test_processes_that_share_each_batch(trained: Path) -> None:
@@ -106,3 +108,9 @@ def test_the_packaged_models_train(name: str, tmp_path: Path) -> None:
     assert f"yolo-focal: {small} starts from random weights; write ['{small}', True] in its row for those of" in out
     checkpoint = next(tmp_path.rglob("best.pt"))
     assert isinstance(ultralytics.YOLO(checkpoint).model.model[0], Timm)
+
+
+def boxes(file: Path) -> torch.Tensor:
+    """Return what a model finds in a photograph, by their scores; it has learned little, so they are low."""
+    predicted = ultralytics.YOLO(file, task="detect").predict(PHOTOS[0], conf=1e-3, imgsz=320, rect=False, device="cpu")
+    return predicted[0].boxes.data
