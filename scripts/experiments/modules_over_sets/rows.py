@@ -22,7 +22,7 @@ def main(comparison: str, target: str) -> None:
         result = json.loads(file.read_text("utf-8"))
         row = {"set": name, "model": model, "seed": int(seed.removeprefix("seed"))}
         row |= {"score": result["scores"]["mean_of_last"], "best": result["scores"]["best"]}
-        transferred, tensors = result["work"]["transferred"]
+        transferred, tensors = result["work"]["transferred"] or (0, None)
         row |= {"tensors carried over": transferred, "tensors": tensors}
         row |= {key: result[key] for key in ("seconds", "cpu_seconds", "peak_memory_mib")}
         for one in result["ablations"]:  # which share of the score they carry
