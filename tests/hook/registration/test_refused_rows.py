@@ -109,6 +109,14 @@ def test_a_wrong_row_is_refused(
     assert str(caught.value) == f"{file}, row 2 ({row[2]}): {message}"
 
 
+def test_a_rule_that_fails_in_a_function_of_this_package_is_named_with_its_line(tmp_path: Path) -> None:
+    yolo_focal.register(channels=lambda _, args, scaling: (scaling.channels(args[0]), args))(Keeps)
+    with pytest.raises(ConfigError) as caught:
+        YOLO(str(write(tmp_path, [-1, 1, "Keeps", ["wide"]])))
+    compared = "'<' not supported between instances of 'str' and 'int'"
+    assert f"its channel rule raised TypeError: {compared} ({__file__}, line " in str(caught.value)
+
+
 class Head(Classify):
     """Uses a name that Ultralytics sets."""
 

@@ -14,7 +14,7 @@ from yolo_focal.hook.modules.channels import LEADING_ARGUMENTS, Rule, Scaling, s
 from yolo_focal.hook.modules.registry import Registered
 from yolo_focal.hook.rows.arguments import split
 from yolo_focal.hook.rows.constructors import LikeStock, OfRule
-from yolo_focal.hook.tracebacks import describe_error, is_raised_in_package
+from yolo_focal.hook.tracebacks import describe_error
 
 
 def check(file: str, index: int, row: Sequence[Any]) -> None:
@@ -188,7 +188,7 @@ def _apply(rule: Rule, where: str, c1: Any, args: list[Any], scaling: Scaling) -
     try:
         result: Any = rule(c1, args, scaling)
     except Exception as error:
-        reason = str(error) if is_raised_in_package(error) else f"its channel rule raised {describe_error(error)}"
+        reason = str(error) if rule in LEADING_ARGUMENTS else f"its channel rule raised {describe_error(error)}"
         raise ConfigError(f"{where}: {reason}") from error
     try:
         c2, arguments, n = result if len(result) == 3 else (*result, scaling.repeats)
