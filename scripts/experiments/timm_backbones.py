@@ -16,7 +16,7 @@ import polars as pl
 from ultralytics import YOLO
 from ultralytics.utils.torch_utils import get_flops
 
-from yolo_focal.twin.backbone import derive_backbone
+from yolo_focal.twin.derive import DEFAULTS, derive
 
 BACKBONES = (
     *("resnet18", "resnext50_32x4d", "resnest14d", "res2net50d", "regnety_004", "densenet121", "vgg11_bn", "dla34"),
@@ -34,7 +34,7 @@ def main(seconds: str = "2", save: str = "timm.csv") -> None:
     costs = {}
     for name in BACKBONES:
         file = folder / f"{MODEL}-{name}.yaml"
-        derive_backbone(f"{MODEL}-timm.yaml", name, str(file))
+        derive({**DEFAULTS, "model": f"{MODEL}-timm.yaml", "backbone": name, "save": str(file)})
         network = YOLO(file, verbose=False).model
         costs[str(file)] = sum(parameter.numel() for parameter in network.parameters()), get_flops(network, 640)
     times = benchmark.main(["part=model", f"models={','.join(costs)}", f"seconds={seconds}", f"save={save}.rows"])

@@ -12,14 +12,14 @@ import ultralytics
 from timm_backbones import BACKBONES
 from ultralytics.cfg import get_cfg
 
-from yolo_focal.twin.backbone import derive_backbone
+from yolo_focal.twin.derive import DEFAULTS, derive
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", BACKBONES)
 def test_it_is_built_trained_and_exported(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    derive_backbone("yolov8n-timm.yaml", name, "yolov8-own.yaml")
+    derive({**DEFAULTS, "model": "yolov8n-timm.yaml", "backbone": name, "save": "yolov8-own.yaml"})
     torch.manual_seed(0)
     model = ultralytics.YOLO("yolov8n-own.yaml")
     network = model.model.train()

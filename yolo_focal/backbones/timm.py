@@ -66,7 +66,8 @@ class Timm(nn.Module):
     def __init__(self, c1: int, name: str, pretrained: bool | None = False) -> None:
         super().__init__()
         self.c1, self.name = c1, name
-        self.network = _create(name, c1, pretrained is not None and flag("pretrained", pretrained))
+        self.out_indices = tuple(map_.out_index for map_ in feature_maps(name))
+        self.network = self._create(pretrained is not None and flag("pretrained", pretrained))
         for statistic in ("mean", "std"):
             of_rgb = self.network.pretrained_cfg[statistic]
             value = of_rgb if c1 == len(of_rgb) else [sum(of_rgb) / len(of_rgb)] * c1  # as timm adapts the weights
@@ -80,6 +81,14 @@ class Timm(nn.Module):
         """Return the maps, the finest first."""
         return self.network((x - self.mean) / self.std)  # type: ignore[no-any-return]
 
+    def _create(self, pretrained: bool) -> Any:
+        """Return timm's model with the maps that the layer returns."""
+        network = _features(self.name, in_chans=self.c1, pretrained=pretrained, out_indices=self.out_indices)
+        for module in network.modules():
+            if type(module) in _KEPT:
+                module.__class__ = _KEPT[type(module)]
+        return network
+
     def __getstate__(self) -> dict[str, Any]:
         """Return the layer with its network's weights in the network's place."""
         return {"layer": {**self.__dict__, "_modules": {}}, "weights": self.network.state_dict()}
@@ -88,7 +97,7 @@ class Timm(nn.Module):
         """Build the network and give it the weights, in their precision."""
         super().__setstate__(state["layer"])  # type: ignore[no-untyped-call]
         with torch.random.fork_rng(devices=[]):  # a checkpoint that is loaded changes no random number behind it
-            network = _create(self.name, self.c1, pretrained=False)
+            network = self._create(pretrained=False)
         network.to(next(tensor.dtype for tensor in state["weights"].values() if tensor.is_floating_point()))
         network.load_state_dict(state["weights"])
         self.network = network.train(self.training)
@@ -157,16 +166,6 @@ def feature_maps(name: str) -> tuple[Map, ...]:
     return tuple(maps.values())
 
 
-def _create(name: str, c1: int, pretrained: bool) -> Any:
-    """Return the model with the maps of `feature_maps`."""
-    maps = feature_maps(name)
-    network = _features(name, in_chans=c1, pretrained=pretrained, out_indices=tuple(map_.out_index for map_ in maps))
-    for module in network.modules():
-        if type(module) in _KEPT:
-            module.__class__ = _KEPT[type(module)]
-    return network
-
-
 def _features(name: str, pretrained: bool = False, **arguments: Any) -> Any:
     """Return timm's model without its classifier.
 
@@ -174,9 +173,8 @@ def _features(name: str, pretrained: bool = False, **arguments: Any) -> Any:
         ConfigError: timm is not installed, has no such model, no maps of it, or its weights are not here.
     """
     timm = _timm()
-    known = set(timm.list_models()) | set(timm.list_models(pretrained=True))
-    if name not in known:
-        close = difflib.get_close_matches(str(name), sorted(known), n=3) or [_SUITABLE]
+    if name not in _names():
+        close = difflib.get_close_matches(str(name), sorted(_names()), n=3) or [_SUITABLE]
         raise ConfigError(f"timm has no model {name!r}; write a name of timm.list_models(), such as {', '.join(close)}")
     try:
         return timm.create_model(name, features_only=True, pretrained=pretrained, **arguments)
@@ -191,6 +189,13 @@ def _features(name: str, pretrained: bool = False, **arguments: Any) -> Any:
             f"{config.hf_hub_id} at huggingface.co ({one_line(error)[:120]}); run `hf download {config.hf_hub_id}` "
             f"where there is a network, or write {[name, False]} in its row to start from random weights"
         ) from error
+
+
+@functools.cache
+def _names() -> set[str]:
+    """Return timm's names of its models, and those with the weights' name behind a dot."""
+    timm = _timm()
+    return {*timm.list_models(), *timm.list_models(pretrained=True)}
 
 
 def _timm() -> ModuleType:

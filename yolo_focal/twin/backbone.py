@@ -2,43 +2,51 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any, NamedTuple
 
+from yolo_focal.backbones.timm import feature_maps
 from yolo_focal.errors import ConfigError
-from yolo_focal.hook import configs
 from yolo_focal.twin import config, edit
 
 MODULE = "Timm"
 
 
-def derive_backbone(model: str, backbone: str, save: str) -> None:
-    """Write a model YAML with another model of timm, and print what has changed and how to train it.
+class Derived(NamedTuple):
+    """A model config with another backbone.
+
+    Attributes:
+        text: The YAML text.
+        original: The parsed YAML of the original.
+        changes: Lines on what has changed.
+    """
+
+    text: str
+    original: dict[str, Any]
+    changes: list[str]
+
+
+def replace(text: str, file: str, backbone: str) -> Derived:
+    """Replace the model of timm in a model YAML; every other character stays as it is.
 
     Args:
-        model: The model YAML with a Timm row, such as `yolov8s-timm.yaml`.
-        backbone: timm's name of the model.
-        save: Where to write it; "" for a name with the backbone's in it.
+        text: The model YAML.
+        file: Its name, for messages.
+        backbone: timm's name of the new model.
 
     Raises:
-        ConfigError: There is no Timm row, timm's model does not suit, or there is another file of that name.
+        ConfigError: There is no Timm row, its text cannot be edited, or timm's model does not suit.
     """
-    original = configs.model(model)
-    text = config.read(original)
-    parsed = config.parse(text, model)
-    edit.check(text, model)
-    rows = [*parsed["backbone"], *parsed["head"]]
+    original = config.parse(text, file)
+    edit.check(text, file)
+    rows = [*original["backbone"], *original["head"]]
     index = next((index for index, row in enumerate(rows) if row[2] == MODULE), None)
     if index is None:
-        raise ConfigError(f"{model}: no row names {MODULE}; write model= with one that does, such as yolov8s-timm.yaml")
-
-    from yolo_focal.backbones.timm import feature_maps  # imported only when needed: it imports torch and timm
-
+        raise ConfigError(f"{file}: no row names {MODULE}; write model= with one that does, such as yolov8s-timm.yaml")
     maps = feature_maps(backbone)
-    pretrained = rows[index][3][1:]
-    arguments = str([backbone, *pretrained]).replace("'", "")
-    path = Path(save or original.name.replace("timm", backbone.replace(".", "-")))
-    written = config.save(edit.replace(text, {index: (MODULE, arguments)}), path)
-    print(f"row {index}: {MODULE}, {rows[index][3]} -> {MODULE}, {arguments}")
-    print("its maps: " + ", ".join(f"stride {map_.stride}, {map_.channels} channels" for map_ in maps))
-    print(f"{path}: {'written' if written else 'is there already, the same'}")
-    print(config.training_command(path, model, parsed.get("scales") or ()))
+    old = rows[index][3]
+    arguments = str([backbone, *old[1:]]).replace("'", "")
+    changes = [
+        f"row {index}: {MODULE}, {old} -> {MODULE}, {arguments}",
+        "its maps: " + ", ".join(f"stride {map_.stride}, {map_.channels} channels" for map_ in maps),
+    ]
+    return Derived(edit.replace(text, {index: (MODULE, arguments)}), original, changes)

@@ -60,15 +60,19 @@ def _check_alone(values: dict[str, str], chosen: str) -> None:
 
 
 def _derive_backbone(values: dict[str, str]) -> None:
+    model, name = values["model"], values["backbone"]
+    _check_alone(values, "backbone")
+    if Path(model).suffix not in {".yaml", ".yml"}:
+        raise ConfigError(
+            f"yolo-focal derive: model={model}: backbone= is for a model YAML; write one such as yolov8s-timm.yaml"
+        )
     from yolo_focal.twin import backbone  # imported only when needed: it imports torch and timm
 
-    _check_alone(values, "backbone")
-    if Path(values["model"]).suffix not in {".yaml", ".yml"}:
-        raise ConfigError(
-            f"yolo-focal derive: model={values['model']}: backbone= is for a model YAML; write one such as "
-            "yolov8s-timm.yaml"
-        )
-    backbone.derive_backbone(values["model"], values["backbone"], values["save"])
+    original = configs.model(model)
+    derived = backbone.replace(config.read(original), model, name)
+    path = Path(values["save"] or original.name.replace("timm", name.replace(".", "-")))
+    command = config.training_command(path, model, derived.original.get("scales") or ())
+    _write(derived.text, path, derived.changes, command)
 
 
 def _derive_weights(values: dict[str, str]) -> None:
@@ -101,7 +105,13 @@ def _derive_yaml(values: dict[str, str], replace: str, after: str, module: str) 
     layers.check_config(twin.original, twin.positions.replaced, model, replace, old)
     layers.check_new(twin.config, twin.positions.new, model, module)
     path = Path(values["save"] or config.name_of_twin(original.name, module))
-    written = config.save(twin.text, path)
-    print("\n".join(twin.changes))
+    command = config.training_command(path, model, twin.original.get("scales") or (), module)
+    _write(twin.text, path, twin.changes, command)
+
+
+def _write(text: str, path: Path, changes: list[str], command: str) -> None:
+    """Write a derived YAML; print what has changed, and the command that trains it."""
+    written = config.save(text, path)
+    print("\n".join(changes))
     print(f"{path}: {'written' if written else 'is there already, the same'}")
-    print(config.training_command(path, model, twin.original.get("scales") or (), module))
+    print(command)

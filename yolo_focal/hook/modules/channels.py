@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from yolo_focal.backbones.timm import feature_maps
+from yolo_focal.backbones.timm import Map, feature_maps
 
 
 class Scaling(NamedTuple):
@@ -75,15 +75,15 @@ class MapChannels(int):
     """The channels of a backbone that returns several maps: a number, those of its last map, with the others' beside.
 
     Attributes:
-        maps: The stride and the channels of each map, in order.
+        maps: The maps, in order.
     """
 
-    maps: Sequence[tuple[int, int]]
+    maps: Sequence[Map]
 
     @classmethod
-    def of(cls, maps: Sequence[tuple[int, int]]) -> MapChannels:
+    def of(cls, maps: Sequence[Map]) -> MapChannels:
         """Return the channels of a backbone with these maps."""
-        channels = cls(maps[-1][1])
+        channels = cls(maps[-1].channels)
         channels.maps = maps
         return channels
 
@@ -96,8 +96,7 @@ def timm_channels(channels: int, args: list[Any], scaling: Scaling) -> tuple[int
     """
     if not args or not isinstance(args[0], str):
         raise ValueError(f"arguments {args}: write timm's name of a model first, such as [convnext_tiny, True]")
-    maps = [(map_.stride, map_.channels) for map_ in feature_maps(args[0])]
-    return MapChannels.of(maps), [channels, *args], 1
+    return MapChannels.of(feature_maps(args[0])), [channels, *args], 1
 
 
 def timm_map_channels(channels: int, args: list[Any], scaling: Scaling) -> tuple[int, list[Any]]:  # noqa: ARG001
@@ -109,11 +108,11 @@ def timm_map_channels(channels: int, args: list[Any], scaling: Scaling) -> tuple
     maps = channels.maps if isinstance(channels, MapChannels) else ()
     if not maps:
         raise ValueError("it does not read a Timm row; write the index of one, such as [0, 1, TimmMap, [8]]")
-    strides = [stride for stride, _ in maps]
+    strides = [map_.stride for map_ in maps]
     if len(args) != 1 or args[0] not in strides:
         raise ValueError(f"arguments {args}: write the stride of one map, {', '.join(map(str, strides))}, such as [8]")
     index = strides.index(args[0])
-    return maps[index][1], [index]
+    return maps[index].channels, [index]
 
 
 # The rules of modules that have as many output channels as input channels.
