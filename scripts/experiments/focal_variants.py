@@ -146,12 +146,15 @@ def main(weights: str = "yolov8n.pt", images: str = "photos", data: str = "my.ya
     print(f"python scripts/benchmark.py part=model models=yolov8n-focal.yaml,yolov8n-c2focal.yaml,{variants}")
     print(f"yolo-focal derive model={weights} images={images} save=warm.pt")
     # Which start, and which variant: 3 seeds; the mean over the data sets decides. Then the best two with fresh seeds.
+    # A checkpoint starts from its own weights, so those are compared without pretrained=.
     for file in data.split(","):
-        name, compare = Path(file).stem, f"yolo-focal compare data={file} pretrained={weights} epochs=12"
-        print(f"\n{compare} models={weights},warm.pt,yolov8n-focal.yaml,{starts} seeds=3 imgsz=256 name=starts-{name}")
+        name, compare = Path(file).stem, f"yolo-focal compare data={file} epochs=12"
+        print(f"\n{compare} models={weights},warm.pt seeds=3 imgsz=256 name=starts-warm-{name}")
+        print(f"{compare} models={weights},warm.pt seed=3 seeds=5 imgsz=160 name=warm-{name}")
+        compare += f" pretrained={weights}"
+        print(f"{compare} models=yolov8n.yaml,yolov8n-focal.yaml,{starts} seeds=3 imgsz=256 name=starts-{name}")
         print(f"{compare} models=yolov8n.yaml,yolov8n-c2focal.yaml,{variants} seeds=3 imgsz=160 name=choose-{name}")
         print(f"{compare} models=yolov8n.yaml,BEST,SECOND seed=3 seeds=8 imgsz=160 name=confirm-{name}")
-        print(f"{compare} models={weights},warm.pt seed=3 seeds=5 imgsz=160 name=warm-{name}")
 
 
 if __name__ == "__main__":
