@@ -15,7 +15,7 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 from called_parts import DIM, by_calls
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
@@ -172,6 +172,9 @@ SURGERIES: dict[str, Callable[..., None]] = {
 }
 
 
+PLAIN = {"use_postln": False, "bias": True, "normalize_modulator": False}
+
+
 @contextlib.contextmanager
 def observer(name: str) -> Iterator[None]:
     """What acts on every module or function of the process."""
@@ -234,6 +237,7 @@ def gradients(out: Tensor, tensors: list[Tensor], create_graph: bool = False) ->
     st.booleans(),
     st.sampled_from(["", "", "", "global hook", "mode", "dispatch mode"]),
 )
+@example([("computed", "h", 0), ("LoRA", "h", 0)], torch.float16, PLAIN, False, "")
 def test_any_surgery(
     surgeries: list[tuple], dtype: torch.dtype, config: dict, training: bool, observed_by: str
 ) -> None:

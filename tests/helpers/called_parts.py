@@ -32,17 +32,17 @@ def by_calls(module: FocalModulation, x: Tensor) -> Tensor:
 
 
 def in_float32(part: nn.Module, x: Tensor) -> Tensor:
-    """Call a part, its float16 parameters replaced by float32 ones while it runs, and so a computed weight."""
+    """Call a part, its float16 parameters replaced by float32 ones while it runs, and so computed weights."""
     tensors = dict((*part.named_parameters(), *part.named_buffers()))
     if not any(t.dtype == torch.float16 for t in tensors.values()):
         return part(x)
-    weight = part.weight if "source" in tensors else None
+    computed = {each: each.weight for each in part.modules() if "source" in each._parameters}
     try:
-        if weight is not None:
-            part.weight = weight.float()
+        for each, weight in computed.items():
+            each.weight = weight.float()
         return torch.func.functional_call(
             part, {name: t.float() if t.dtype == torch.float16 else t for name, t in tensors.items()}, (x,)
         )
     finally:
-        if weight is not None:
-            part.weight = weight
+        for each, weight in computed.items():
+            each.weight = weight
