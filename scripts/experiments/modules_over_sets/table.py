@@ -98,7 +98,7 @@ def share(table: pl.DataFrame, stock: Any, other: Any) -> str:
         return ""
     known = [value for value in table[column] if value is not None and math.isfinite(value)]
     return (
-        f"{round(median(known), 2) + 0.0:.2f} ({sum(value < BLIND for value in known)} of {len(known)} blind)"
+        f"{round(median(known), 2) + 0.0:.2f} ({sum(value < BLIND for value in known)} of {len(known)} below {BLIND})"
         if known
         else ""
     )
