@@ -199,7 +199,7 @@ def _compare(values: dict[str, str]) -> None:
     models, data, name, engine = (values.pop(key) for key in ("models", "data", "name", "engine"))
     address, storage = (values.pop(key) or None for key in ("address", "storage"))
     arguments = {key: smart_value(value) for key, value in values.items()}
-    frame = compare(data, models.split(","), name=name, engine=engine, address=address, storage=storage, **arguments)
+    frame = compare(data, models, name=name, engine=engine, address=address, storage=storage, **arguments)
     failed = len(frame) - frame["finished"].sum()
     if failed:
         sys.exit(f"{failed} of {len(frame)} runs failed; the same command tries them again")

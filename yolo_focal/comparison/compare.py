@@ -18,7 +18,7 @@ _PACKAGES = ("filelock", "jinja2", "matplotlib", "polars", "psutil", "scipy")
 
 def compare(
     data: str | Sequence[str],
-    models: Sequence[str],
+    models: str | Sequence[str],
     seeds: int = 5,
     name: str = "compare",
     parallel: int | None = None,
@@ -49,7 +49,8 @@ def compare(
     Args:
         data: The data set, as for `yolo train`; several as a list or with commas between, or as a folder of data YAML
             files.
-        models: Model YAMLs or checkpoints of one task, two or more; each is compared with the first. "collection"
+        models: Model YAMLs or checkpoints of one task, two or more, as a list or with commas between; each is compared
+            with the first. "collection"
             stands for all packaged models of the first one's family, scale and task, without FocalNet, and alone for
             those of `yolov8n.yaml` behind it.
         seeds: Number of seeds that each model is trained with. It is fixed when the comparison begins; a larger number

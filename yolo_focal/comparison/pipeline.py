@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 def conduct(
     data: str | Sequence[str],
-    models: Sequence[str],
+    models: str | Sequence[str],
     name: str,
     options: Options,
     ray: bool,

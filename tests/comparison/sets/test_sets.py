@@ -45,6 +45,7 @@ SMALL: dict[str, Any] = {"epochs": 3, "seeds": 2}
         (["s/b.yaml", "s/a.yml", "s/c/data.yaml", "s/read.me"], "s", {"a": "s/a.yml", "b": "s/b.yaml"}),
         (["s/b.yaml"], "s/", {"b": "s/b.yaml"}),
         (["s/b/data.yaml", "s/a/data.yaml"], "s", {"a": "s/a/data.yaml", "b": "s/b/data.yaml"}),
+        (["s/b/data.yml", "s/a/data.yaml", "s/a/data.txt"], "s", {"a": "s/a/data.yaml", "b": "s/b/data.yml"}),
         (["s/b/data.yaml", "x.yaml"], ["s", "x.yaml"], {"b": "s/b/data.yaml", "x": "x.yaml"}),
         (["c/train/cat/1.jpg", "c/notes.yaml"], "c", {"c": "c"}),  # a set of classes
         (["odd,name.yaml"], "odd,name.yaml", {"odd,name": "odd,name.yaml"}),
@@ -108,7 +109,11 @@ def test_the_plan_is_on_record_before_the_first_run_and_with_each_extension() ->
 def test_what_a_plan_on_record_does_not_go_on_with() -> None:
     several.draw_sets()
     FOLDER.mkdir(parents=True)
-    register(FOLDER, several.requests(options={"margin": 0.01}))
+    register(FOLDER, several.requests())  # no run has begun by it: the next is the first
+    (first,) = register(FOLDER, several.requests(options={"margin": 0.01}))
+    assert first.begun == 0
+    (FOLDER / "a/yolov8n/seed0").mkdir(parents=True)
+    (FOLDER / "a/yolov8n/seed0/log.txt").touch()
     begun = f"{FOLDER} was begun with"
     anew = "write name= with another name than compare, or what it was begun with"
     same = {"options": {"margin": 0.01}}

@@ -112,6 +112,8 @@ def test_it_is_the_same_when_the_comparison_goes_on() -> None:
     assert (again, same, file.read_bytes()) == (its_plan, runs, before)
     assert training.task(its_plan, runs[-1]).model == str(file.absolute())
     assert training.task(its_plan, runs[-1]).ablations == []  # its rows are those of the first model
+    runs[0].folder.mkdir(parents=True)
+    (runs[0].folder / "log.txt").touch()
     with pytest.raises(ConfigError) as caught:
         begin(FOLDER, check("my.yaml", pair, Options(seeds=1), {"epochs": 3, "imgsz": 64}))
     assert str(caught.value).startswith(

@@ -22,6 +22,8 @@ from yolo_focal.hook.modules import registry
         (["runs/detect/train/weights/best.pt", "runs/detect/train2/weights/best.pt"], ["train", "train2"]),
         (["x/1/best.pt", "y/1/best.pt", "a.yaml"], ["x", "y", "a"]),
         (["yolov8n.yaml", "yolov8n.yaml"], ["yolov8n", "yolov8n-2"]),
+        (["best.pt", "../best.pt"], ["best", "best-2"]),
+        (["/a/best.pt", "a/best.pt"], ["best", "best-2"]),
         (["模型.yaml", "別の.yaml"], ["模型", "別の"]),
     ],
 )

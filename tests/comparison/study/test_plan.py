@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -57,6 +58,12 @@ def refusal(**given: Any) -> str:
         ({"split": "test"}, "split=test: shapes.yaml has no test images; add test: to it, or leave split= out"),
         ({"margin": 5}, "margin=5: write a difference that does not matter, such as margin=0.005"),
         ({"lang": "de"}, "lang=de: write lang=en or lang=zh"),
+        ({"all_pairs": "no"}, "all_pairs=no: write all_pairs=True or all_pairs=False"),
+        (
+            {"freeze": 10},
+            "freeze=10: yolov8n.yaml starts from random weights, and its first layers would stay random; write "
+            "pretrained= with the weights that all models start from, or leave freeze= out",
+        ),
         ({"folds": 5, "time": 1}, "folds= and time=: write one of them"),
         (
             {"models": ["yolov8n.yaml", "yolov8n-seg.yaml"]},
@@ -89,8 +96,22 @@ def begun(small_set: str) -> Iterator[Any]:
         request = check(data, list(names), Options(seeds=seeds, **options), {"epochs": 3, **given})
         return begin(folder, request)
 
-    go_on()
+    _, (run, *_) = go_on()
+    run.folder.mkdir(parents=True)
+    (run.folder / "log.txt").touch()
     yield go_on
+
+
+def test_before_a_run_has_begun_anything_may_change(small_set: str) -> None:
+    """A command that was refused, or stopped before the first run, binds nobody."""
+    folder = Path("runs/compare/one")
+    folder.mkdir(parents=True)
+    with pytest.raises(ConfigError) as caught:
+        begin(folder, check(small_set, PAIR, Options(folds=500), {"epochs": 3}))
+    assert "folds=500" in str(caught.value)
+    begin(folder, check(small_set, PAIR, Options(seeds=3), {"epochs": 3}))
+    its_plan, _ = begin(folder, check(small_set, PAIR[::-1], Options(seeds=2), {"epochs": 4}))
+    assert (its_plan.labels, its_plan.looks) == (["yolov8n-focal", "yolov8n"], [2])
 
 
 def test_what_changes_no_result_may_change(begun: Any, small_set: str) -> None:
@@ -112,11 +133,29 @@ def test_a_checkpoint_keeps_its_own_weights(checkpoint: Path, small_set: str) ->
         f"models={file} and pretrained={file}: the weights in {file} would be left out; leave pretrained= out, and "
         "write each model as a checkpoint with the weights that it starts from"
     )
-    check(small_set, ["yolov8n.yaml", file], Options(), {})
-    check(small_set, ["yolov8n.yaml", file], Options(), {"pretrained": False})
+    assert refusal(models=["yolov8n.yaml", file], pretrained=False, data=small_set).startswith(
+        f"models={file} and pretrained=False: the weights in {file} would be left out; "
+    )
+    Path("own.yaml").write_text("pretrained: false\n")
+    assert refusal(models=["yolov8n.yaml", file], cfg="own.yaml", data=small_set).startswith(f"models={file} and ")
+    check(small_set, f"yolov8n.yaml, {file}", Options(), {})
 
 
-@pytest.mark.parametrize("pretrained", [True, False])
+def test_what_a_cfg_file_says_counts_as_if_it_was_written(small_set: str, checkpoint: Path) -> None:
+    Path("own.yaml").write_text(f"pretrained: {checkpoint}\ndevice: cpu\nworkers: 3\n")
+    in_file, written = (
+        begin(Path("runs/compare") / name, check(small_set, PAIR, Options(), given))[0]
+        for name, given in (
+            ("a", {"cfg": "own.yaml"}),
+            ("b", {"pretrained": str(checkpoint), "device": "cpu", "workers": 3}),
+        )
+    )
+    assert in_file.arguments == written.arguments and in_file.fingerprint == written.fingerprint
+    assert [in_file.arguments[key] for key in ("pretrained", "device", "workers")] == [str(checkpoint), "cpu", 3]
+    Path("own.yaml").write_text("time: 0.5\n")
+    assert refusal(cfg="own.yaml", folds=2) == "folds= and time=: write one of them"
+
+
 @pytest.mark.parametrize(
     ("freeze", "frozen"),
     [
@@ -129,11 +168,11 @@ def test_a_checkpoint_keeps_its_own_weights(checkpoint: Path, small_set: str) ->
     ],
 )
 def test_an_integer_freeze_means_the_same_layers_for_all_models(
-    freeze: Any, frozen: list[Any], pretrained: bool, small_set: str, checkpoint: Path
+    freeze: Any, frozen: list[Any], small_set: str, checkpoint: Path
 ) -> None:
-    """Those of the weights, or else of the first model: in a P6 model two layers stand before its eighth."""
+    """Those of the weights: in a P6 model two layers stand before its eighth."""
     names = ["yolov8n.yaml", "yolov8n-focal.yaml", "yolov8n-p6.yaml", "yolov8n-c2focal.yaml"]
-    given = {"epochs": 3, "freeze": freeze, **({"pretrained": str(checkpoint)} if pretrained else {})}
+    given = {"epochs": 3, "freeze": freeze, "pretrained": str(checkpoint)}
     its_plan, runs = begin(Path("runs/compare/one"), check(small_set, names, Options(seeds=1), given))
     assert [task(its_plan, run).arguments["freeze"] for run in runs] == frozen
 
@@ -149,6 +188,8 @@ def test_fresh_seeds_are_those_from_the_first_one_on(small_set: str) -> None:
     folder.mkdir(parents=True)
     for seeds, looks in ((2, [2]), (3, [2, 3])):
         its_plan, runs = begin(folder, check(small_set, PAIR, Options(seeds=seeds, seed=3), {"epochs": 3}))
+        runs[0].folder.mkdir(parents=True, exist_ok=True)
+        (runs[0].folder / "log.txt").touch()
         assert [run.seed for run in runs] == [seed for seed in range(3, 3 + seeds) for _ in PAIR]
         assert its_plan.looks == looks
 
@@ -177,6 +218,28 @@ def test_what_changes_results_is_refused(change: dict[str, Any], message: str, b
         f"{Path('runs/compare/one')} was begun with {message.format(workers=workers)}: write name= with another name "
         "than one, or what it was begun with"
     )
+
+
+def test_runs_are_not_thrown_away_for_another_split(begun: Any, small_set: str) -> None:
+    Path(small_set).write_text(Path(small_set).read_text() + f"test: {Path('set/images/val').absolute()}\n")
+    with pytest.raises(ConfigError) as caught:
+        begun()
+    assert "was begun with data=its images and labels as they were" in str(caught.value)
+    folder = Path("runs/compare/two")
+    _, (run, *_) = begin(folder, check(small_set, PAIR, Options(), {"epochs": 3}))
+    run.folder.mkdir(parents=True)
+    (run.folder / "result.json").touch()
+    with pytest.raises(ConfigError) as caught:
+        begin(folder, check(small_set, PAIR, Options(split="val"), {"epochs": 3}))
+    assert str(caught.value) == (
+        f"{folder} was begun with the split that is scored=test, and now it is val: write name= with another name than "
+        "two, or what it was begun with"
+    )
+    file = folder / "plan.json"
+    known = json.loads(file.read_text())
+    del known["conditions"]["scored"]  # as an older release has written it
+    file.write_text(json.dumps(known))
+    begin(folder, check(small_set, PAIR, Options(), {"epochs": 3}))
 
 
 def test_changed_files_and_versions_are_refused(begun: Any, monkeypatch: pytest.MonkeyPatch) -> None:

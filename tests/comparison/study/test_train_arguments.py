@@ -12,11 +12,14 @@ from yolo_focal.comparison.study import train_arguments
 
 
 def test_every_argument_is_explicit_and_the_users_go_first() -> None:
-    Path("own.yaml").write_text("epochs: 7\nlr0: 0.5\nmodel: other.yaml\n")
-    every = train_arguments.check({"cfg": "own.yaml", "lr0": 0.25, "imgsz": 64})
+    Path("own.yaml").write_text("epochs: 7\nlr0: 0.5\nmodel: other.yaml\nseed: 4\npretrained: a.pt\n")
+    given = train_arguments.given({"cfg": "own.yaml", "lr0": 0.25, "imgsz": 64})
+    assert given == {"epochs": 7, "lr0": 0.25, "imgsz": 64, "pretrained": "a.pt"}
+    every = train_arguments.check(given)
     assert (every["epochs"], every["lr0"], every["imgsz"], every["mosaic"]) == (7, 0.25, 64, 1.0)
     assert train_arguments.check({})["imgsz"] == 640  # and not a checkpoint's own
-    assert not every.keys() & {"model", "data", "seed", "project", "name", "cfg", "pretrained"}
+    assert not every.keys() & {"model", "data", "seed", "project", "name", "cfg", "pretrained", "workers"}
+    assert train_arguments.check({"workers": 3})["workers"] == 3
 
 
 @pytest.mark.parametrize(
@@ -37,10 +40,12 @@ def test_every_argument_is_explicit_and_the_users_go_first() -> None:
 )
 def test_arguments_that_are_refused(given: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        train_arguments.check(given)
+        train_arguments.check(train_arguments.given(given))
     assert str(caught.value) == message
 
 
 def test_an_unknown_argument_is_named_with_the_nearest() -> None:
-    with pytest.raises(ConfigError, match=r"'epoch' is not a valid.*epochs"):
-        train_arguments.check({"epoch": 3})
+    Path("own.yaml").write_text("epoch: 7\n")
+    for given in ({"epoch": 3}, {"cfg": "own.yaml"}):
+        with pytest.raises(ConfigError, match=r"'epoch' is not a valid.*epochs"):
+            train_arguments.given(given)

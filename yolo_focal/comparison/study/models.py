@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 import sysconfig
 from collections.abc import Sequence
@@ -74,7 +75,7 @@ def with_same_layers_frozen(models: Sequence[Model], freeze: int, pretrained: An
     Args:
         models: The models.
         freeze: How many of the first layers to freeze: of the weights that all start from, or else of the first model.
-        pretrained: The file of those weights, or whether to start from any.
+        pretrained: The file of those weights; True if each model is a checkpoint.
     """
     reference = YOLO(pretrained if isinstance(pretrained, str) else models[0].file).model
     of_each = [freezing.same_layers(freeze, reference, YOLO(model.file).model) for model in models]
@@ -103,7 +104,8 @@ def _labels(names: Sequence[str]) -> list[str]:
     labels: list[str] = []
     for path in paths:
         namesakes = [other for other in paths if other.stem == path.stem and other != path]
-        label = next((part for part in reversed(path.parts[:-1]) if _tells_apart(part, path, namesakes)), path.stem)
+        folders = [part for part in reversed(path.parts[:-1]) if part not in {path.anchor, os.pardir}]
+        label = next((part for part in folders if _tells_apart(part, path, namesakes)), path.stem)
         label = label if namesakes else path.stem
         number, unique = 2, label
         while unique in labels:

@@ -10,18 +10,15 @@ from yolo_focal.hook import configs
 
 NAME = "collection"
 _STOCK = "yolov8n.yaml"
-_OTHER_BACKBONES = {
-    "focalnet",
-    "timm",
-}  # they cost a multiple of the stock model, so they are compared when they are named
+_OTHER_BACKBONES = {"focalnet", "timm"}  # they cost a multiple of the stock model: compared when they are named
 
 
-def expand(names: Sequence[str]) -> list[str]:
+def expand(names: str | Sequence[str]) -> list[str]:
     """Replace the word `collection` by the packaged models of the first model's family, scale and task.
 
     Args:
-        names: What the user wrote, such as `["yolo11s-seg.yaml", "collection"]`. The word alone stands for the
-            collection behind `yolov8n.yaml`.
+        names: What the user wrote, such as `["yolo11s-seg.yaml", "collection"]` or `"yolo11s-seg.yaml,collection"`.
+            The word alone stands for the collection behind `yolov8n.yaml`.
 
     Returns:
         The models' names, each once.
@@ -29,7 +26,7 @@ def expand(names: Sequence[str]) -> list[str]:
     Raises:
         ConfigError: The first model is none that the collection has been made from.
     """
-    names = [str(name) for name in names]
+    names = [str(name).strip() for name in (names.split(",") if isinstance(names, str) else names)]
     if NAME not in names:
         return names
     if names[0] == NAME:

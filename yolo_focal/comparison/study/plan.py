@@ -23,7 +23,7 @@ from yolo_focal.comparison.study.dataset import Dataset
 from yolo_focal.comparison.study.models import Model
 from yolo_focal.comparison.study.request import Options, Request, Whole
 from yolo_focal.comparison.study.screened import Screening
-from yolo_focal.comparison.study.unchanged import PLAN, check_same
+from yolo_focal.comparison.study.unchanged import PLAN, check_same, has_begun
 
 _SHARE_OF_LAST = 10  # the last tenth of the epochs is scored, and no fewer than this many:
 _FEWEST_LAST = 3
@@ -125,11 +125,11 @@ def begin(folder: Path, request: Request) -> Begun:
     options, arguments, given = request.options, request.arguments, conditions(request)
     threads = request.places.threads
     per_run = {
-        "workers": int(request.user_arguments.get("workers", min(_MOST_WORKERS, threads))),
+        "workers": int(arguments.get("workers", min(_MOST_WORKERS, threads))),
         "threads": threads,
         "last_epochs": min(arguments["epochs"], max(_FEWEST_LAST, arguments["epochs"] // _SHARE_OF_LAST)),
     }
-    known = read_json(folder / PLAN)
+    known = read_json(folder / PLAN) if has_begun(folder) else None
     looks = [options.seeds]
     if known is not None:  # a file that was cut off is as none: each run keeps a digest of the conditions
         check_same(known, given, request, folder)
@@ -141,7 +141,7 @@ def begin(folder: Path, request: Request) -> Begun:
         {"schema": SCHEMA, "conditions": given, "per_run": per_run, "looks": looks, "places": len(slots)},
     )
     arguments = {**arguments, "workers": per_run["workers"]}
-    fingerprint = digest([{key: value for key, value in given.items() if key != "models"}, per_run])
+    fingerprint = digest([{key: value for key, value in given.items() if key not in {"models", "scored"}}, per_run])
     plan = Plan(
         folder=folder,
         models=request.models,
@@ -173,6 +173,7 @@ def conditions(request: Request) -> dict[str, Any]:
         },
         "pretrained": found_models.digest(weights) if isinstance(weights, str) else weights,
         "folds": options.folds,
+        "scored": "test" if request.test else "val",
         # Left out by default, as older plans have no such entries. Each GPU normalises its own share of a batch.
         **({"gpus_per_run": options.gpus_per_run} if options.gpus_per_run > 1 else {}),
         **({"seed": options.seed} if options.seed else {}),

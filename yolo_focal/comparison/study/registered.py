@@ -16,7 +16,14 @@ from yolo_focal.comparison.store.run_folder import LOG, METRICS, SCHEMA
 from yolo_focal.comparison.study import dataset as datasets
 from yolo_focal.comparison.study.plan import conditions, digest
 from yolo_focal.comparison.study.request import Request
-from yolo_focal.comparison.study.unchanged import PLAN, changes, check_schema, refuse_changes, refuse_fewer_seeds
+from yolo_focal.comparison.study.unchanged import (
+    PLAN,
+    changes,
+    check_schema,
+    has_begun,
+    refuse_changes,
+    refuse_fewer_seeds,
+)
 from yolo_focal.errors import ConfigError
 
 SETS = "sets.json"
@@ -55,12 +62,14 @@ def register(folder: Path, requests: Mapping[str, Request]) -> list[Registered]:
     known = read_json(folder / SETS)
     if known is None:
         if (folder / PLAN).exists():
-            refuse_changes(folder, [("data", "one data set", ",".join(requests))])
+            refuse_changes(folder, [("data", "one data set", ",".join(requests))], folder.name)
         known = {"schema": SCHEMA, "plans": []}
     check_schema(known, folder / SETS)
+    if known["plans"] and not has_begun(folder) and known["plans"][-1]["digest"] != digest(plan):
+        known["plans"] = []
     if known["plans"]:
         last = known["plans"][-1]["plan"]
-        refuse_changes(folder, _changes(last, plan))
+        refuse_changes(folder, _changes(last, plan), folder.name)
         refuse_fewer_seeds(folder, last["seeds"], plan["seeds"])
     if not known["plans"] or (last["seeds"], {*last["sets"]}) != (plan["seeds"], {*plan["sets"]}):
         known["plans"].append(
@@ -86,7 +95,7 @@ def refuse_one(folder: Path, data: str) -> None:
     """
     known = read_json(folder / SETS)
     if isinstance(known, dict):
-        refuse_changes(folder, [("data", ",".join(known["plans"][-1]["plan"]["sets"]), data)])
+        refuse_changes(folder, [("data", ",".join(known["plans"][-1]["plan"]["sets"]), data)], folder.name)
 
 
 def _plan(requests: Mapping[str, Request]) -> dict[str, Any]:
@@ -107,7 +116,7 @@ def _plan(requests: Mapping[str, Request]) -> dict[str, Any]:
         "margin": options.margin,
         "all_pairs": options.all_pairs,
         "budget": options.budget,
-        "conditions": {key: value for key, value in conditions(first).items() if key != "data"},
+        "conditions": {key: value for key, value in conditions(first).items() if key not in {"data", "scored"}},
     }
 
 

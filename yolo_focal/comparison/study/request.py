@@ -101,7 +101,7 @@ class Request:
 
 def check(
     data: str,
-    models: Sequence[str],
+    models: str | Sequence[str],
     options: Options,
     arguments: dict[str, Any],
     find_places: Callable[[Any, int | None, int, int], Places] = devices.on_this_machine,
@@ -119,9 +119,10 @@ def check(
         ConfigError: Something that cannot work.
     """
     models = packaged_models.expand(models)
-    _check_options(models, options, arguments)
-    places = find_places(arguments.get("device"), options.parallel, options.per_device, options.gpus_per_run)
-    all_arguments = train_arguments.check(arguments)
+    given = train_arguments.given(arguments)
+    _check_options(models, options, given)
+    places = find_places(given.get("device"), options.parallel, options.per_device, options.gpus_per_run)
+    all_arguments = train_arguments.check(given)
     if all_arguments["rect"] and options.gpus_per_run > 1:
         raise ConfigError("rect=True and gpus_per_run=: write one of them; processes that share batches shuffle them")
     if all_arguments["batch"] % options.gpus_per_run:
@@ -138,9 +139,11 @@ def check(
             )
     if options.control:
         control.check(found[0])
-    all_arguments["pretrained"] = found_models.weights(arguments.get("pretrained", True))
-    _check_starts(found, arguments.get("pretrained"))
+    pretrained = given.get("pretrained", True)
+    all_arguments["pretrained"] = found_models.weights(pretrained)
+    _check_starts(found, pretrained)
     if isinstance(all_arguments["freeze"], int):
+        _check_weights_to_freeze(found, all_arguments["freeze"], pretrained)
         found = found_models.with_same_layers_frozen(found, all_arguments["freeze"], all_arguments["pretrained"])
     dataset = datasets.read(str(data), found[0].task)
     return Request(
@@ -184,8 +187,9 @@ def _check_options(models: Sequence[str], options: Options, arguments: dict[str,
         raise ConfigError(f"split={options.split}: write split=test or split=val")
     if options.lang not in LANGUAGES:
         raise ConfigError(f"lang={options.lang}: write {' or '.join(f'lang={lang}' for lang in LANGUAGES)}")
-    if not isinstance(options.control, bool):
-        raise ConfigError(f"control={options.control}: write control=True or control=False")
+    for name in ("control", "all_pairs"):
+        if not isinstance(getattr(options, name), bool):
+            raise ConfigError(f"{name}={getattr(options, name)}: write {name}=True or {name}=False")
     margin = options.margin
     if margin is not None and (isinstance(margin, bool) or not isinstance(margin, float) or not 0 < margin < 1):
         raise ConfigError(f"margin={margin}: write a difference that does not matter, such as margin=0.005")
@@ -201,13 +205,27 @@ def _check_starts(models: Sequence[found_models.Model], pretrained: Any) -> None
     """Check that no checkpoint's weights would be left out: Ultralytics takes those of `pretrained=` in their place.
 
     Raises:
-        ConfigError: A model is a checkpoint, and other weights are named.
+        ConfigError: A model is a checkpoint, and other weights are named, or none.
     """
     own = next((model.name for model in models if Path(model.file).suffix == ".pt"), None)
-    if own is not None and isinstance(pretrained, (str, Path)):
+    if own is not None and (pretrained is False or isinstance(pretrained, (str, Path))):
         raise ConfigError(
             f"models={own} and pretrained={pretrained}: the weights in {own} would be left out; leave pretrained= out, "
             "and write each model as a checkpoint with the weights that it starts from"
+        )
+
+
+def _check_weights_to_freeze(models: Sequence[found_models.Model], freeze: int, pretrained: Any) -> None:
+    """Check that no layer would be frozen as it was drawn at random.
+
+    Raises:
+        ConfigError: A model starts from random weights.
+    """
+    fresh = next((model.name for model in models if Path(model.file).suffix != ".pt"), None)
+    if freeze and fresh is not None and not isinstance(pretrained, (str, Path)):
+        raise ConfigError(
+            f"freeze={freeze}: {fresh} starts from random weights, and its first layers would stay random; write "
+            "pretrained= with the weights that all models start from, or leave freeze= out"
         )
 
 

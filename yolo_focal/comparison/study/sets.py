@@ -16,8 +16,8 @@ _RESERVED = "screening"  # the folder beside those of the sets, for the short tr
 def find(data: str | Path | Sequence[str | Path]) -> dict[str, str]:
     """Return the data sets that are named, by what each is called.
 
-    A folder stands for the data YAML files in it, or else for the `data.yaml` of the folders in it, in the order of
-    their names. A folder with `train` in it is one data set, of classes.
+    A folder stands for the data YAML files in it, or else for the `data.yaml` or `data.yml` of the folders in it, in
+    the order of their names. A folder with `train` in it is one data set, of classes.
 
     Args:
         data: A data set, several with commas between, a folder of data YAML files, or a list of these.
@@ -45,7 +45,7 @@ def _files(name: str) -> list[str]:
     if not folder.is_dir() or (folder / "train").is_dir():
         return [name]
     own = [file for file in folder.iterdir() if file.suffix in _YAML]
-    return sorted(map(str, own or folder.glob("*/data.yaml"))) or [name]
+    return sorted(map(str, own or (file for file in folder.glob("*/data.*") if file.suffix in _YAML))) or [name]
 
 
 def _labels(places: Sequence[Path]) -> list[str]:

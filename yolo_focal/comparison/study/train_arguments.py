@@ -24,18 +24,19 @@ _OWN = {
     "val": "each epoch is validated",
 }
 
+_OF_A_RUN = ("seed", "data", "name", "save_dir", "split")  # arguments of `compare` that mean more than for one run
+
 # A comparison may go on with other values of these: they change where and how fast a run computes, and what it shows.
 WITHOUT_EFFECT = frozenset({"device", "cache", "plots", "verbose", "save_period", "profile"})
 
 
-def check(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return all arguments of `yolo train` for a run: the given ones, then those of a `cfg=` file, then the defaults.
+def given(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of `yolo train` that are not the defaults': those of the command, then of its `cfg=` file.
 
-    A run is given every one of them, because Ultralytics would take some from a checkpoint otherwise: its own `imgsz`,
-    for one, goes before the default.
+    What `compare` sets itself is left out of the file, which may be a copy of Ultralytics' own with all arguments.
 
     Raises:
-        ConfigError: An argument is unknown or invalid, or one that `compare` sets itself.
+        ConfigError: An argument is unknown, or one that `compare` sets itself.
     """
     for key, why in _OWN.items():
         if key in arguments:
@@ -43,9 +44,27 @@ def check(arguments: Mapping[str, Any]) -> dict[str, Any]:
     try:
         check_dict_alignment(DEFAULT_CFG_DICT, dict(arguments))
         from_file = _read(check_yaml(str(arguments["cfg"]))) if arguments.get("cfg") else {}
-        own = {key: value for key, value in from_file.items() if key not in _OWN}
-        all_arguments = {**DEFAULT_CFG_DICT, **own, **{key: value for key, value in arguments.items() if key != "cfg"}}
-        effective = vars(get_cfg(overrides=all_arguments))
+        check_dict_alignment(DEFAULT_CFG_DICT, from_file)
+    except (SyntaxError, TypeError, ValueError, FileNotFoundError) as error:
+        raise ConfigError(one_line(error)) from None
+    own = {key: value for key, value in from_file.items() if key not in {*_OWN, *_OF_A_RUN}}
+    return {**own, **{key: value for key, value in arguments.items() if key != "cfg"}}
+
+
+def check(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all arguments of `yolo train` for a run: the given ones, and the defaults; `workers` only if it is given.
+
+    A run is given every one of them, because Ultralytics would take some from a checkpoint otherwise: its own `imgsz`,
+    for one, goes before the default.
+
+    Args:
+        arguments: What `given` has returned.
+
+    Raises:
+        ConfigError: An argument is invalid.
+    """
+    try:
+        effective = vars(get_cfg(overrides={**DEFAULT_CFG_DICT, **arguments}))
     except (SyntaxError, TypeError, ValueError, FileNotFoundError) as error:
         raise ConfigError(one_line(error)) from None
     if isinstance(effective["batch"], bool) or not isinstance(effective["batch"], int) or effective["batch"] < 1:
@@ -53,7 +72,7 @@ def check(arguments: Mapping[str, Any]) -> dict[str, Any]:
             f"batch={effective['batch']}: write a number of images of at least 1, such as batch=16; a size that is "
             "found automatically would differ from model to model"
         )
-    left_out = {*_OWN, "seed", "data", "name", "cfg", "save_dir", "pretrained", "split"}
+    left_out = {*_OWN, *_OF_A_RUN, "cfg", "pretrained", *({"workers"} - arguments.keys())}
     return {key: value for key, value in effective.items() if key not in left_out}
 
 

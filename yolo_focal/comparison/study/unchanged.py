@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from yolo_focal.comparison.store.run_folder import SCHEMA
+from yolo_focal.comparison.store.run_folder import LOG, RESULT, SCHEMA
 from yolo_focal.comparison.study.request import Request
 from yolo_focal.errors import ConfigError
 
@@ -27,11 +27,16 @@ def check_same(known: Any, conditions: dict[str, Any], request: Request, folder:
     """
     check_schema(known, folder / PLAN)
     found = list(changes(known["conditions"], conditions))
-    workers = (known["per_run"]["workers"], request.user_arguments.get("workers"))
+    workers = (known["per_run"]["workers"], request.arguments.get("workers"))
     if workers[1] not in {None, workers[0]}:
         found.append(("workers", *workers))
-    refuse_changes(folder, found)
+    refuse_changes(folder, found, request.whole.name if request.whole else folder.name)
     refuse_fewer_seeds(folder, max(known["looks"]), request.options.seeds)
+
+
+def has_begun(folder: Path) -> bool:
+    """Return whether a run in a comparison's folder has begun, be it to choose models; until then no plan binds."""
+    return any(file for name in (LOG, RESULT) for file in folder.rglob(f"seed*/{name}"))
 
 
 def check_schema(known: Any, file: Path) -> None:
@@ -46,12 +51,13 @@ def refuse_fewer_seeds(folder: Path, most: int, seeds: int) -> None:
         raise ConfigError(f"{folder} was begun with seeds={most}, and now it is {seeds}: write {most} or more")
 
 
-def refuse_changes(folder: Path, found: Iterable[tuple[str, Any, Any]]) -> None:
+def refuse_changes(folder: Path, found: Iterable[tuple[str, Any, Any]], name: str) -> None:
     """Refuse the first thing that a comparison was not begun with.
 
     Args:
         folder: The comparison's folder.
         found: What has changed, and its values then and now.
+        name: The comparison's `name=`.
 
     Raises:
         ConfigError: Something has changed.
@@ -59,7 +65,7 @@ def refuse_changes(folder: Path, found: Iterable[tuple[str, Any, Any]]) -> None:
     for what, before, after in found:
         raise ConfigError(
             f"{folder} was begun with {what}={before}, and now it is {after}: write name= with another name than "
-            f"{folder.name}, or what it was begun with"
+            f"{name}, or what it was begun with"
         )
 
 
@@ -86,6 +92,9 @@ def changes(known: dict[str, Any], now: dict[str, Any]) -> Iterator[tuple[str, A
         yield "pretrained", "the file as it was", "another one"
     if known["folds"] != now["folds"]:
         yield "folds", known["folds"], now["folds"]
+    scored = now.get("scored")  # older plans do not say; of a comparison over data sets, its data sets do
+    if known.get("scored", scored) != scored:
+        yield "the split that is scored", known["scored"], scored
     for key, default in (("gpus_per_run", 1), ("seed", 0)):
         before, after = (conditions.get(key, default) for conditions in (known, now))
         if before != after:
