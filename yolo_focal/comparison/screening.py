@@ -50,7 +50,7 @@ def screen(folder: Path, requests: Mapping[str, Request], train: Train) -> dict[
         known = Screening(names, budget.text, _seed(request), _choose(folder, requests, budget, train))
         write_json(folder / _FILE, known.as_json())
     asked = (("models", ",".join(known.models), ",".join(names)), ("budget", known.budget, budget.text))
-    refuse_changes(folder, [one for one in asked if one[1] != one[2]])
+    refuse_changes(folder, [one for one in asked if one[1] != one[2]], folder.name)
     dropped = {label for rung in known.rungs for label in rung.dropped}
     kept = [model for model in request.models if model.label not in dropped]
     LOGGER.info(f"The budget of {budget.text} goes to {', '.join(model.label for model in kept)}")

@@ -120,7 +120,7 @@ def test_what_is_not_known_is_not_said(tmp_path: Path) -> None:
 def test_how_it_was_done_and_for_which_models_it_was_not(tmp_path: Path) -> None:
     its_plan = differing(tmp_path, seeds=3)
     said = list(layers.methods(its_plan, layers.shares(its_plan, ended(its_plan, KEPT))))
-    assert "on the val images" in said[0] and "below 0.05" in said[0]
+    assert "on the val images" in said[0] and "between -0.05 and 0.05" in said[0]
     assert said[1:] == ["It is not said which share of the score a layer carries where the rows are those of a: d."]
     models = [*its_plan.models[:1], its_plan.models[1]._replace(rows=rows_of("yolov8n-focalnet.yaml"))]
     assert list(layers.methods(replace(its_plan, models=models), {})) == [

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import runs
 from comparison import several
 from comparison.several import BETTER, FOCAL, FOLDER, PLANS, Score, analysed, apart
 
@@ -92,6 +93,22 @@ _HIGHER = " On a set like these a training of yolov8n-focal scores higher than o
 )
 def test_what_is_said_over_sets(score: Score, options: dict[str, Any], said: str) -> None:
     assert words.verdict(analysed(score, options=options), FOCAL) == said
+
+
+def test_models_that_do_not_start_alike_are_named_with_the_verdict() -> None:
+    analysis = analysed(BETTER)
+    unequal = {
+        model: runs.result(work={"layers": {"12-x": [12 - 5 * index]}}).work for index, model in enumerate(FOCAL)
+    }
+    sets = {
+        **analysis.sets,
+        "b": analysis.sets["b"]._replace(works=unequal),
+        "a": analysis.sets["a"]._replace(works={}),
+    }
+    assert words.verdict(analysis._replace(sets=sets), FOCAL) == (
+        f"{words.verdict(analysis, FOCAL)} The start may be the reason: of 12 tensors in layers that both have, "
+        "yolov8n took 12 over from weights and yolov8n-focal 7."
+    )
 
 
 def test_a_run_that_failed_leaves_out_its_seed_and_then_its_set() -> None:

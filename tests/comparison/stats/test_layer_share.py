@@ -27,6 +27,8 @@ def test_a_share_is_what_is_lost_without_the_layers() -> None:
         # By a table of Student's t: t(1) = 12.706, t(2) = 4.303 at 95 %; the mean, and t times std / sqrt(seeds) above.
         ([0.049], 0.049, True),
         ([0.05], 0.05, False),
+        ([-0.049], -0.049, True),
+        ([-0.05], -0.05, False),  # without the layer the score is higher: another one may well be better
         ([0.01, 0.01], 0.01, True),
         ([0.02, 0.03], 0.025 + 12.706 * 0.005, False),
         ([0.01, 0.02, 0.03], 0.02 + 4.303 * 0.01 / math.sqrt(3), True),

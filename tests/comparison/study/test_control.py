@@ -214,6 +214,15 @@ def test_the_report_names_it(tmp_path: Path) -> None:
         "gains is due to size."
     )
     assert (said in first, second.endswith(said)) == (False, True)
+    behind = [
+        outcome(tmp_path, label, seed, 0.5 + 0.1 * seed, work={"transferred": [1, 5] if label == "c" else [3, 5]})
+        for seed in (0, 1)
+        for label in "abc"
+    ]
+    assert verdicts.verdicts(analyse(its_plan, behind))[1].endswith(
+        " than the dearest of the other models. Its start is behind: 1 of its 5 tensors are from weights, and 3 of 5 "
+        "in a. So it says nothing of size."
+    )
     assert any(line.startswith("2 comparisons are made") for line in verdicts.warnings(analysis, found))
     command = report.command(its_plan)
     assert " models=a.yaml,b.yaml " in command and " control=True " in command

@@ -10,14 +10,12 @@ from typing import NamedTuple
 
 from yolo_focal.comparison.report import layers
 from yolo_focal.comparison.report.layers import PairShares
-from yolo_focal.comparison.stats import starts
 from yolo_focal.comparison.stats.average_precision import Scorer
 from yolo_focal.comparison.stats.bootstrap import ImagesInterval, over_images, resample
 from yolo_focal.comparison.stats.holm import compare_all
 from yolo_focal.comparison.stats.paired_t import Difference
-from yolo_focal.comparison.stats.starts import Start
 from yolo_focal.comparison.store.run_folder import TEST, validation_files
-from yolo_focal.comparison.store.run_result import RunResult
+from yolo_focal.comparison.store.run_result import RunResult, Work
 from yolo_focal.comparison.store.validations import Validation, load_all
 from yolo_focal.comparison.study.folds import test_fraction
 from yolo_focal.comparison.study.plan import Plan
@@ -43,7 +41,7 @@ class Analysis(NamedTuple):
         scores: Each model's scores, by seed.
         over_seeds: Each pair's difference over the seeds; None if there is no seed that both finished.
         over_images: Each pair's interval over seeds and images; None if it cannot be told.
-        starts: What the models of a pair have taken over for the layers that both have, where that is not as much.
+        works: What the runs of each model did, as its first finished one says; all of them start from the same weights.
         by_score: The same differences by the other scores.
         by_class: The differences of each class's AP.
         by_size: The differences of the AP of small, medium and large objects.
@@ -55,7 +53,7 @@ class Analysis(NamedTuple):
     scores: dict[str, dict[int, float]]
     over_seeds: dict[Pair, Difference | None]
     over_images: dict[Pair, ImagesInterval | None]
-    starts: dict[Pair, Start | None]
+    works: dict[str, Work]
     by_score: dict[str, dict[Pair, Difference | None]]
     by_class: dict[Pair, dict[str, Difference]]
     by_size: dict[Pair, dict[str, Difference]]
@@ -79,7 +77,7 @@ def analyse(plan: Plan, outcomes: Sequence[RunOutcome]) -> Analysis:
         found,
         _of_shares(over_seeds),
         _over_images(plan, finished, over_seeds),
-        {pair: _start(finished, pair) for pair in over_seeds},
+        works(plan, outcomes),
         {other: _of_shares(differences(plan, of_score)) for other, of_score in by_score.items()},
         {pair: _by_name(plan, pair, finished, by_class) for pair in over_seeds},
         {pair: _by_name(plan, pair, finished, by_size) for pair in over_seeds},
@@ -141,10 +139,13 @@ def _of_shares(found: Mapping[Pair, Difference | None]) -> dict[Pair, Difference
     return {pair: difference and difference.of_shares() for pair, difference in found.items()}
 
 
-def _start(finished: Mapping[str, Mapping[int, RunOutcome]], pair: Pair) -> Start | None:
-    """Compare what the first finished runs of two models have started from; all runs of a model start from the same."""
-    first, other = (next((o.result.work.layers for o in finished[label].values() if o.result), None) for label in pair)
-    return None if first is None or other is None else starts.difference(first, other)
+def works(plan: Plan, outcomes: Sequence[RunOutcome]) -> dict[str, Work]:
+    """Return what the first finished run of each model did."""
+    found: dict[str, Work] = {}
+    for outcome in outcomes:
+        if outcome.result is not None and outcome.run.label in plan.labels:
+            found.setdefault(outcome.run.label, outcome.result.work)
+    return found
 
 
 def looks(plan: Plan) -> list[int]:

@@ -33,8 +33,11 @@ class LayerShare(NamedTuple):
 
     @property
     def is_small(self) -> bool:
-        """Whether the layers carry so little that no other ones in their place can show much."""
-        return self.upper < BLIND
+        """Whether the layers carry so little that no other ones in their place can show much.
+
+        Layers without which the score is higher do not count: there, others may well be better.
+        """
+        return self.mean > -BLIND and self.upper < BLIND
 
 
 def over_seeds(shares: Sequence[float], test_fraction: float | None = None) -> LayerShare | None:

@@ -7,11 +7,12 @@ from statistics import fmean
 from typing import NamedTuple
 
 from yolo_focal.comparison.report import layers
-from yolo_focal.comparison.report.analysis import Pair, differences, pairs, scores
+from yolo_focal.comparison.report.analysis import Pair, differences, pairs, scores, works
 from yolo_focal.comparison.report.layers import PairShares
 from yolo_focal.comparison.stats import over_sets
 from yolo_focal.comparison.stats.over_sets import OverSets
 from yolo_focal.comparison.stats.paired_t import Difference
+from yolo_focal.comparison.store.run_result import Work
 from yolo_focal.comparison.study.plan import Plan
 from yolo_focal.comparison.study.registered import Registered
 from yolo_focal.comparison.study.results import RunOutcome
@@ -26,6 +27,7 @@ class OneSet(NamedTuple):
         scores: Each model's scores, by seed.
         over_seeds: Each pair's difference over the seeds; None if there is no seed that both finished.
         layers: What the layers carry in which models differ from the first one, as `layers.shares` returns it.
+        works: What the runs of each model did, as its first finished one says.
     """
 
     plan: Plan
@@ -33,6 +35,7 @@ class OneSet(NamedTuple):
     scores: dict[str, dict[int, float]]
     over_seeds: dict[Pair, Difference | None]
     layers: dict[str, PairShares]
+    works: dict[str, Work]
 
     def mean(self, label: str) -> float | None:
         """Return a model's mean score; None if no run has finished."""
@@ -73,7 +76,7 @@ def one_set(plan: Plan, outcomes: Sequence[RunOutcome]) -> OneSet:
     """Compare the models on one data set by their finished runs."""
     found = scores(plan, outcomes)
     over_seeds = {pair: one and one.of_shares() for pair, one in differences(plan, found).items()}
-    return OneSet(plan, outcomes, found, over_seeds, layers.shares(plan, outcomes))
+    return OneSet(plan, outcomes, found, over_seeds, layers.shares(plan, outcomes), works(plan, outcomes))
 
 
 def analyse_sets(sets: Mapping[str, OneSet], registered: Sequence[Registered]) -> SetsAnalysis:

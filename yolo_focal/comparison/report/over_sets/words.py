@@ -35,7 +35,10 @@ def verdict(analysis: SetsAnalysis, pair: Pair) -> str:
     if not difference.is_more_than_noise and not difference.is_no_worse:
         minimum = difference.minimum_detectable_difference
         said += phrase(lang, "sets_none_would_show" if math.isnan(minimum) else "sets_would_show", minimum=minimum)
-    return said + _superiority(lang, pair, found) + _without_blind(analysis, pair)
+    said += _superiority(lang, pair, found) + _without_blind(analysis, pair)
+    # A model starts alike on all sets, but for what their classes change: one set stands for the others.
+    works = next((one.works for one in analysis.sets.values() if {*pair} <= one.works.keys()), {})
+    return said + "".join(verdicts.about_models(plan, pair, works))
 
 
 def verdict_lines(analysis: SetsAnalysis) -> list[str]:
