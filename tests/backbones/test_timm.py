@@ -91,6 +91,34 @@ def test_a_checkpoint_holds_weights_and_no_class_of_timm(dtype: torch.dtype) -> 
         torch.testing.assert_close(ours, expected, rtol=0, atol=0)
 
 
+def test_what_is_not_trained_is_not_after_loading() -> None:
+    layer = Timm(3, RESNET)
+    layer.network.conv1.requires_grad_(False)
+    file = io.BytesIO()
+    torch.save(layer, file)
+    loaded = torch.load(io.BytesIO(file.getvalue()), weights_only=True)
+    trained = [name for name, parameter in layer.named_parameters() if parameter.requires_grad]
+    assert trained and [name for name, parameter in loaded.named_parameters() if parameter.requires_grad] == trained
+
+
+def test_weights_of_another_release_of_timm_are_named() -> None:
+    layer = Timm(3, RESNET)
+    state = layer.__getstate__()
+    state["weights"] = {f"stem.{name}": tensor for name, tensor in state["weights"].items()}
+    with pytest.raises(ConfigError) as caught:
+        Timm.__new__(Timm).__setstate__(state)
+    assert str(caught.value).startswith("resnet10t: the checkpoint's weights are not those of the installed timm's ")
+    assert str(caught.value).endswith("install the timm that it was trained with")
+
+
+def test_the_repeats_of_a_map_stack_nothing() -> None:
+    detector([-1, 1, "Timm", [RESNET]], *([0, 3, *rest] for _, _, *rest in MAPS))
+
+
+def test_an_older_name_of_timm() -> None:
+    assert feature_maps("tf_efficientnet_b0_ns") == feature_maps("tf_efficientnet_b0.ns_jft_in1k")
+
+
 def test_a_copy_is_its_own_and_builds_nothing() -> None:
     layer = Timm(3, RESNET)
     layer.network.conv1 = nn.Conv2d(3, 24, 1)
@@ -125,11 +153,30 @@ def test_weights_of_timm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         ),
         (
             [[-1, 1, "Timm", ["swin_tiny_patch4_window7_224"]]],
-            "row 0 (Timm): swin_tiny_patch4_window7_224 takes images of 224x224 pixels alone (Input height (128) ",
+            "row 0 (Timm): swin_tiny_patch4_window7_224 does not take images of 128x128 pixels (AssertionError: Input "
+            "height (128) ",
         ),
         (
             [[-1, 1, "Timm", ["inception_v3"]]],
-            "row 0 (Timm): inception_v3 has maps of [61, 28, 13, 6, 2] positions of an image of 128 pixels, where its ",
+            "row 0 (Timm): inception_v3 makes maps of 61x61, 28x28, 13x13, 6x6, 2x2 of an image of 128x128 pixels, and "
+            "not 64x64, 32x32, 16x16, 8x8, 4x4 as its strides say; write another model, such as ",
+        ),
+        (
+            [[-1, 1, "Timm", ["mobilevitv2_050"]]],
+            "row 0 (Timm): mobilevitv2_050 makes maps of 144x176, 72x88, 36x44, 18x22, 10x12 of an image of 288x352 ",
+        ),
+        *(
+            (
+                [[-1, 1, "Timm", [RESNET]], row],
+                f"row 1 ({row[2]}): it reads row 0 (Timm), which returns several maps; put a row that takes one of "
+                "them between, such as [0, 1, TimmMap, [32]]",
+            )
+            for row in (
+                [-1, 1, "SPPF", [512, 5]],
+                [0, 1, "C2Focal", []],
+                [-1, 1, "Timm", [RESNET]],
+                [[-1, 0], 1, "Concat", [1]],
+            )
         ),
         ([[-1, 1, "Timm", [RESNET, "yes"]]], "row 0 (Timm): pretrained='yes': write True or False"),
         (

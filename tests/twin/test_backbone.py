@@ -27,7 +27,7 @@ def test_only_the_backbone_changes(name: str, capsys: pytest.CaptureFixture[str]
     scaled = f"{name.replace('timm', 'resnet18-a1_in1k')}.yaml"
     file = re.sub(r"(\d)[smn]", r"\1", scaled, count=1)
     assert capsys.readouterr().out.splitlines()[1:] == [
-        "its maps: stride 4, 64 channels, stride 8, 128 channels, stride 16, 256 channels, stride 32, 512 channels",
+        "its maps: stride 4 (64 channels), stride 8 (128 channels), stride 16 (256 channels), stride 32 (512 channels)",
         f"{file}: written",
         f"yolo train model={scaled} data=my.yaml",
     ]
@@ -44,6 +44,36 @@ def test_a_row_keeps_what_it_says_of_weights() -> None:
     Path("yolov8-mine.yaml").write_text(re.sub(r"\{n: .*\}, False", "resnet50, True", text))
     derive({**DEFAULTS, "model": "yolov8-mine.yaml", "backbone": "resnet18", "save": "yolov8-other.yaml"})
     assert "[-1, 1, Timm, [resnet18, True]] # 0" in Path("yolov8-other.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("model", "written"),
+    [
+        ("yolov8-resnet50-a1_in1k.yaml", "yolov8-resnet18.yaml"),
+        ("mine.yaml", "mine-resnet18.yaml"),
+    ],
+)
+def test_what_the_new_file_is_called(model: str, written: str, capsys: pytest.CaptureFixture[str]) -> None:
+    text = configs.model("yolov8-timm.yaml").read_text("utf-8")
+    Path(model).write_text(re.sub(r"\{n: .*\}, False", "resnet50.a1_in1k, False", text))
+    derive({**DEFAULTS, "model": model, "backbone": "resnet18"})
+    assert f"\n{written}: written\n" in capsys.readouterr().out
+
+
+def test_the_name_that_a_scale_needs_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    derive({**DEFAULTS, "model": "yolov8s-timm.yaml", "backbone": "resnet18", "save": "mine.yaml"})
+    assert capsys.readouterr().out.endswith(
+        "yolo train model=mine.yaml data=my.yaml # at the first scale; for s, write save= with a name such as "
+        "yolov8s-resnet18.yaml\n"
+    )
+
+
+def test_nothing_is_put_between_a_backbone_and_its_maps() -> None:
+    with pytest.raises(ConfigError) as caught:
+        derive({**DEFAULTS, "model": "yolov8n-timm.yaml", "after": "Timm", "with": "C2Focal"})
+    assert "it reads row 0 (Timm), which returns several maps; put a row that takes one" in str(caught.value)
+    assert not list(Path.cwd().iterdir())
+    derive({**DEFAULTS, "model": "yolov8n-timm.yaml", "after": "SPPF", "with": "C2Focal"})
 
 
 @pytest.mark.parametrize(

@@ -171,7 +171,7 @@ def test_derive_takes_a_model_of_ones_own(tmp_path: Path) -> None:
     ],
 )
 def test_the_command_that_trains_a_twin(twin: str, model: str, command: str) -> None:
-    assert config.training_command(Path(twin), model, "nsmlx").replace("\\", "/") == command
+    assert config.training_command(Path(twin), model, "nsmlx", config.name_of_twin(model)).replace("\\", "/") == command
 
 
 def test_copy_cfg_hands_over_the_packaged_files(tmp_path: Path) -> None:

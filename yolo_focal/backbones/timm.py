@@ -21,6 +21,7 @@ from yolo_focal.arguments import flag
 from yolo_focal.errors import ConfigError, one_line
 
 _NEEDED = {8, 16, 32}  # strides of the maps that YOLO's heads are built on
+_TRIED = ((128, 128), (288, 352))  # heights and widths, odd multiples of 32 among them
 _SUITABLE = "resnet50, convnext_tiny, mobilenetv4_conv_small or focalnet_tiny_lrf"
 
 
@@ -90,16 +91,31 @@ class Timm(nn.Module):
         return network
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the layer with its network's weights in the network's place."""
-        return {"layer": {**self.__dict__, "_modules": {}}, "weights": self.network.state_dict()}
+        """Return the layer with its network's weights in the network's place, and which of them are trained."""
+        trained = [name for name, parameter in self.network.named_parameters() if parameter.requires_grad]
+        layer = {**self.__dict__, "_modules": {}}
+        return {"layer": layer, "weights": self.network.state_dict(), "trained": trained}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Build the network and give it the weights, in their precision."""
+        """Build the network and give it the weights, in their precision.
+
+        Raises:
+            ConfigError: The installed timm's model has other weights.
+        """
         super().__setstate__(state["layer"])  # type: ignore[no-untyped-call]
         with torch.random.fork_rng(devices=[]):  # a checkpoint that is loaded changes no random number behind it
             network = self._create(pretrained=False)
-        network.to(next(tensor.dtype for tensor in state["weights"].values() if tensor.is_floating_point()))
-        network.load_state_dict(state["weights"])
+        dtype = next(tensor.dtype for tensor in state["weights"].values() if tensor.is_floating_point())
+        network.to(device=self.mean.device, dtype=dtype)
+        try:
+            network.load_state_dict(state["weights"])
+        except RuntimeError as error:
+            raise ConfigError(
+                f"{self.name}: the checkpoint's weights are not those of the installed timm's model "
+                f"({one_line(error)[:120]}); install the timm that it was trained with"
+            ) from error
+        for name, parameter in network.named_parameters():
+            parameter.requires_grad_(name in state["trained"])
         self.network = network.train(self.training)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Timm:
@@ -131,7 +147,7 @@ class TimmMap(nn.Module):
 def feature_maps(name: str) -> tuple[Map, ...]:
     """Return the maps of a timm model that a Timm layer returns: the last of each stride from 4 on.
 
-    timm says which there are; whether they have the sizes that it says is tried on images of two sizes.
+    timm says which there are; whether they have the sizes that it says is tried on two images.
 
     Args:
         name: timm's name of the model.
@@ -147,21 +163,21 @@ def feature_maps(name: str) -> tuple[Map, ...]:
     if not maps.keys() >= _NEEDED:
         strides = ", ".join(map(str, sorted(set(info.reduction()))))
         raise ConfigError(f"{name} has maps of stride {strides}; write a model with 8, 16 and 32, such as {_SUITABLE}")
-    for size in (128, 192):
-        expected = [size // stride for stride in info.reduction()]
+    for height, width in _TRIED:
+        expected = [f"{height // stride}x{width // stride}" for stride in info.reduction()]
         try:
             with torch.no_grad():
-                sizes = [output.shape[-1] for output in network(torch.zeros(1, 3, size, size))]
+                outputs = network(torch.zeros(1, 3, height, width))
         except Exception as error:  # whatever the model raises on a size that it cannot take
-            fixed = "x".join(map(str, network.pretrained_cfg["input_size"][1:]))
             raise ConfigError(
-                f"{name} takes images of {fixed} pixels alone ({one_line(error)[:120]}); write a model that takes any "
-                f"size, such as {_SUITABLE}"
+                f"{name} does not take images of {height}x{width} pixels ({type(error).__name__}: "
+                f"{one_line(error)[:120]}); write a model that takes any size, such as {_SUITABLE}"
             ) from error
+        sizes = ["x".join(map(str, output.shape[-2:])) for output in outputs]
         if sizes != expected:
             raise ConfigError(
-                f"{name} has maps of {sizes} positions of an image of {size} pixels, where its strides are "
-                f"{info.reduction()}; write a model with maps of {expected}, such as {_SUITABLE}"
+                f"{name} makes maps of {', '.join(sizes)} of an image of {height}x{width} pixels, and not "
+                f"{', '.join(expected)} as its strides say; write another model, such as {_SUITABLE}"
             )
     return tuple(maps.values())
 
@@ -173,7 +189,7 @@ def _features(name: str, pretrained: bool = False, **arguments: Any) -> Any:
         ConfigError: timm is not installed, has no such model, no maps of it, or its weights are not here.
     """
     timm = _timm()
-    if name not in _names():
+    if name not in _names() and ("." in str(name) or not timm.is_model(name)):  # it has older names too
         close = difflib.get_close_matches(str(name), sorted(_names()), n=3) or [_SUITABLE]
         raise ConfigError(f"timm has no model {name!r}; write a name of timm.list_models(), such as {', '.join(close)}")
     try:
@@ -207,9 +223,7 @@ def _timm() -> ModuleType:
     try:
         import timm
     except ImportError as error:
-        raise ConfigError(
-            "this model has a backbone of timm, which is not installed: pip install yolo-focal[timm]"
-        ) from error
+        raise ConfigError("this model has a backbone of timm, which is not installed: pip install timm") from error
     return timm
 
 

@@ -6,9 +6,10 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from yolo_focal.errors import ConfigError
 from yolo_focal.hook import configs, forks, layer_seed
 from yolo_focal.hook.modules import plugins, registry
-from yolo_focal.hook.modules.channels import Scaling
+from yolo_focal.hook.modules.channels import MapChannels, Scaling
 from yolo_focal.hook.rows import fork, stock
 from yolo_focal.hook.rows.arguments import of_scale
 from yolo_focal.hook.rows.names import Names
@@ -59,6 +60,7 @@ def read(
     layer_seed.apply(index)  # the parser reads each row, and then builds its layer
     row: list[Any] = (config["backbone"] + config["head"])[index]
     name, file, place = row[2], _file(config), _place(config, index)
+    _check_one_map(index, row, channels, place.where)
     parser = sys._getframe(1)
     of_fork = fork.module_of(name, config, parser.f_globals, place.where)
     if of_fork is not None:
@@ -92,6 +94,22 @@ def _place(config: dict[str, Any], index: int) -> Place:
 
 def _file(config: dict[str, Any]) -> str:
     return config.get("yaml_file") or "the model's configuration"
+
+
+def _check_one_map(index: int, row: list[Any], channels: Sequence[int], where: str) -> None:
+    """Check that a row whose module takes a map does not read all those of a backbone.
+
+    Raises:
+        ConfigError: It reads a row of Timm's, and is neither TimmMap, Ultralytics' Index nor a user's module.
+    """
+    takes_several = row[2] in {"TimmMap", "Index"} or (registry.find(row[2]) and not registry.is_built_in(row[2]))
+    for source in row[0] if isinstance(row[0], list) else [row[0]]:
+        if index and not takes_several and isinstance(channels[source], MapChannels):
+            read = source if source >= 0 else index + source
+            raise ConfigError(
+                f"{where}: it reads row {read} (Timm), which returns several maps; put a row that takes one of them "
+                f"between, such as [{read}, 1, TimmMap, [32]]"
+            )
 
 
 def _scaling(config: dict[str, Any], repeats: int) -> Scaling:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from yolo_focal.backbones.timm import feature_maps
@@ -18,11 +19,20 @@ class Derived(NamedTuple):
         text: The YAML text.
         original: The parsed YAML of the original.
         changes: Lines on what has changed.
+        names: timm's names of the old model and the new one.
     """
 
     text: str
     original: dict[str, Any]
     changes: list[str]
+    names: tuple[str, str]
+
+    def name_of(self, file: str) -> str:
+        """Return what to call the file: `timm` or the old model in its name are replaced, or else the new is added."""
+        old, new = (name.replace(".", "-") for name in self.names)
+        stem, suffix = Path(file).stem, Path(file).suffix
+        part = next((part for part in ("timm", old) if part in stem), None)
+        return file.replace(part, new) if part else f"{stem}-{new}{suffix}"
 
 
 def replace(text: str, file: str, backbone: str) -> Derived:
@@ -47,6 +57,7 @@ def replace(text: str, file: str, backbone: str) -> Derived:
     arguments = str([backbone, *old[1:]]).replace("'", "")
     changes = [
         f"row {index}: {MODULE}, {old} -> {MODULE}, {arguments}",
-        "its maps: " + ", ".join(f"stride {map_.stride}, {map_.channels} channels" for map_ in maps),
+        "its maps: " + ", ".join(f"stride {map_.stride} ({map_.channels} channels)" for map_ in maps),
     ]
-    return Derived(edit.replace(text, {index: (MODULE, arguments)}), original, changes)
+    names = (str(old[0]) if old else MODULE, backbone)
+    return Derived(edit.replace(text, {index: (MODULE, arguments)}), original, changes, names)

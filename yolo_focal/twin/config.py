@@ -146,14 +146,14 @@ def name_of_twin(file: str, module: str = FOCAL) -> str:
     return f"{path.stem[:end]}-{suffix}{path.stem[end:]}{path.suffix}"
 
 
-def training_command(path: Path, model: str, scales: Iterable[str], module: str = FOCAL) -> str:
+def training_command(path: Path, model: str, scales: Iterable[str], example: str) -> str:
     """Return the command that trains a twin at the scale of the original's name.
 
     Args:
         path: The twin, such as `yolo11-focal-seg.yaml`.
         model: The original as the user wrote it, such as `yolo11n-seg.yaml`.
         scales: The letters of the twin's scales; without a letter in its name, Ultralytics takes the first.
-        module: The new module.
+        example: A name for the twin from which Ultralytics would take the scale of the original's name.
     """
     stem, end = path.stem, 0
     letter, family = (re.search(r"yolo(?:e-)?v?\d+([nslmx]?)", name) for name in (Path(model).stem, stem))
@@ -163,8 +163,7 @@ def training_command(path: Path, model: str, scales: Iterable[str], module: str 
         path = path.with_name(f"{stem[:end]}{scale}{stem[end:]}{path.suffix}")
     command = f"yolo train model={path} data=my.yaml"
     if not family and scale in [*scales][1:]:
-        name = name_of_twin(Path(model).name, module)
-        command += f" # at the first scale; for {scale}, write save= with a name such as {name}"
+        command += f" # at the first scale; for {scale}, write save= with a name such as {example}"
     return command
 
 

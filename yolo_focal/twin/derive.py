@@ -70,8 +70,9 @@ def _derive_backbone(values: dict[str, str]) -> None:
 
     original = configs.model(model)
     derived = backbone.replace(config.read(original), model, name)
-    path = Path(values["save"] or original.name.replace("timm", name.replace(".", "-")))
-    command = config.training_command(path, model, derived.original.get("scales") or ())
+    path = Path(values["save"] or derived.name_of(original.name))
+    example = derived.name_of(Path(model).name)
+    command = config.training_command(path, model, derived.original.get("scales") or (), example)
     _write(derived.text, path, derived.changes, command)
 
 
@@ -105,7 +106,8 @@ def _derive_yaml(values: dict[str, str], replace: str, after: str, module: str) 
     layers.check_config(twin.original, twin.positions.replaced, model, replace, old)
     layers.check_new(twin.config, twin.positions.new, model, module)
     path = Path(values["save"] or config.name_of_twin(original.name, module))
-    command = config.training_command(path, model, twin.original.get("scales") or (), module)
+    example = config.name_of_twin(Path(model).name, module)
+    command = config.training_command(path, model, twin.original.get("scales") or (), example)
     _write(twin.text, path, twin.changes, command)
 
 

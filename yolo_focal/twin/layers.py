@@ -98,6 +98,8 @@ def old(file: str, replace: str, module: str = "FocalModulation") -> Refusal:
 def check_new(config: dict[str, Any], indices: list[int], file: str, module: str) -> None:
     """Check that the new rows of a twin keep the shape of their input; those of this package's own modules do.
 
+    Behind a Timm row even those are built, since it returns several maps.
+
     Args:
         config: The twin, parsed.
         indices: The new rows' indices.
@@ -107,7 +109,8 @@ def check_new(config: dict[str, Any], indices: list[int], file: str, module: str
     Raises:
         ConfigError: A layer returns something else than one map of its input's shape, or cannot be built or run.
     """
-    if not registry.is_built_in(module):
+    behind_timm = any(row[2] == "Timm" for row in [*config["backbone"], *config["head"]])
+    if behind_timm or not registry.is_built_in(module):
         check_config(
             *(config, indices, file, module),
             lambda row, made: f"row {row}: {module} makes {made}; write with= a module that keeps the shape of one map",

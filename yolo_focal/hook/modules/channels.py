@@ -99,7 +99,7 @@ def timm_channels(channels: int, args: list[Any], scaling: Scaling) -> tuple[int
     return MapChannels.of(feature_maps(args[0])), [channels, *args], 1
 
 
-def timm_map_channels(channels: int, args: list[Any], scaling: Scaling) -> tuple[int, list[Any]]:  # noqa: ARG001
+def timm_map_channels(channels: int, args: list[Any], scaling: Scaling) -> tuple[int, list[Any], int]:  # noqa: ARG001
     """Apply the rule of TimmMap's rows: the argument is the stride of a map of the Timm row that it reads.
 
     Raises:
@@ -112,7 +112,7 @@ def timm_map_channels(channels: int, args: list[Any], scaling: Scaling) -> tuple
     if len(args) != 1 or args[0] not in strides:
         raise ValueError(f"arguments {args}: write the stride of one map, {', '.join(map(str, strides))}, such as [8]")
     index = strides.index(args[0])
-    return maps[index].channels, [index]
+    return maps[index].channels, [index], 1
 
 
 # The rules of modules that have as many output channels as input channels.
