@@ -14,7 +14,9 @@ import ultralytics
 from support import COMMAND, YOLO, further, python, run, start
 from ultralytics.utils import LOGGER
 
+from yolo_focal import ConfigError
 from yolo_focal.twin import checkpoint, warm
+from yolo_focal.twin.derive import DEFAULTS, derive
 
 ASSETS = Path(ultralytics.__file__).parent / "assets"
 
@@ -67,6 +69,43 @@ def test_wrong_arguments_are_named_and_leave_nothing(arguments: list[str], messa
     done = run(COMMAND, "derive", *arguments, cwd=untrained, check=False)
     assert (done.returncode, done.stdout.splitlines()[-1]) == (1, message)
     assert {file: file.read_bytes() for file in untrained.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            {"model": "weights.pt"},
+            "model=weights.pt: it cannot be loaded as a checkpoint of Ultralytics (",
+        ),
+        (
+            {"model": "yolov8n.pt", "save": "four.pt/twin.pt"},
+            f"save={Path('four.pt/twin.pt')}: four.pt is a file and no folder; write save= with another one",
+        ),
+        (
+            {"model": "yolov8n.pt", "save": "twin.yaml"},
+            "yolo-focal derive: save=twin.yaml: it is a checkpoint that is written; write a name that ends in .pt",
+        ),
+        (
+            {"model": "yolov8n.yaml", "save": "twin.pt"},
+            "yolo-focal derive: save=twin.pt: it is a model YAML that is written; write a name that ends in .yaml",
+        ),
+        ({"model": "yolov8n.pt", "images": str(ASSETS), "data": "broken.yaml"}, "data=broken.yaml: "),
+    ],
+)
+def test_what_cannot_be_derived_is_told_before_anything_is_fitted(
+    given: dict[str, str], message: str, untrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("yolov8n.pt", "four.pt"):
+        (tmp_path / name).symlink_to(untrained / name)
+    torch.save({"state_dict": {}}, "weights.pt")
+    Path("broken.yaml").write_text("train: images\n")
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(ConfigError) as caught:
+        derive({**DEFAULTS, **given})
+    assert str(caught.value).startswith(message)
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_a_classifier_needs_no_images(untrained: Path, tmp_path: Path) -> None:

@@ -201,13 +201,16 @@ def save(text: str, path: Path) -> bool:
 
 
 def check_is_free(save: Path) -> None:
-    """Check that there is no file of a name yet.
+    """Check that there is no file of a name yet, and that there may be one.
 
     Raises:
-        ConfigError: There is one.
+        ConfigError: There is one, or a file where its folder would be.
     """
     if save.exists():
         raise ConfigError(f"{save}: there is another file of that name; write save= with a new one")
+    for folder in save.parents:
+        if folder.exists() and not folder.is_dir():
+            raise ConfigError(f"save={save}: {folder} is a file and no folder; write save= with another one")
 
 
 def _edited(text: str, original: dict[str, Any], parsed: ParsedTwin, module: str, chosen: str) -> str:

@@ -29,6 +29,13 @@ def derive(values: dict[str, str]) -> None:
     Raises:
         ConfigError: The values do not go together, or nothing can be made of them.
     """
+    is_checkpoint = bool(values["weights"]) or Path(values["model"]).suffix == ".pt"
+    suffixes = (".pt",) if is_checkpoint else (".yaml", ".yml")
+    if values["save"] and Path(values["save"]).suffix not in suffixes:
+        raise ConfigError(
+            f"yolo-focal derive: save={values['save']}: it is a {'checkpoint' if is_checkpoint else 'model YAML'} that "
+            f"is written; write a name that ends in {suffixes[0]}"
+        )
     if values["weights"]:
         _derive_weights(values)
         return

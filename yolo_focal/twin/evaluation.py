@@ -9,6 +9,8 @@ from typing import Any
 from ultralytics import YOLO
 from ultralytics.data.utils import check_cls_dataset, check_det_dataset
 
+from yolo_focal.errors import ConfigError, one_line
+
 
 def difference(yolo: Any, data: str) -> str:
     """Return what of a data set is not a checkpoint's, so that its labels say nothing about it: classes or keypoints.
@@ -19,8 +21,14 @@ def difference(yolo: Any, data: str) -> str:
 
     Returns:
         The word, or an empty one.
+
+    Raises:
+        ConfigError: There is no such data set, or it is not one for `yolo val`.
     """
-    dataset = check_cls_dataset(data, split="val") if yolo.task == "classify" else check_det_dataset(data)
+    try:
+        dataset = check_cls_dataset(data, split="val") if yolo.task == "classify" else check_det_dataset(data)
+    except (FileNotFoundError, SyntaxError, TypeError, ValueError) as error:
+        raise ConfigError(f"data={data}: {one_line(error)}") from error
     if [*yolo.model.names.values()] != [*dataset["names"].values()]:
         return "classes"
     return "keypoints" if [*yolo.model.yaml.get("kpt_shape", [])] != [*dataset.get("kpt_shape", [])] else ""

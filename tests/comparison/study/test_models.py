@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from ultralytics.utils import SETTINGS
 
 from yolo_focal import ConfigError
@@ -44,6 +45,19 @@ def test_weights_are_found_where_yolo_train_finds_them(checkpoint: Path, tmp_pat
     shutil.copy(checkpoint, "here.pt")
     assert models.weights("here.pt") == str(tmp_path / "here.pt")
     assert models.weights(True) is True
+
+
+def test_what_are_no_weights() -> None:
+    Path("env.sh").touch()
+    torch.save({"state_dict": {}}, "weights.pt")
+    torch.save({"model": torch.nn.Conv2d(1, 1, 1)}, "conv.pt")
+    with pytest.raises(ConfigError) as caught:
+        models.weights("env.sh")
+    assert str(caught.value) == "pretrained=env.sh: write a checkpoint, such as yolov8n.pt, or True or False"
+    for name in ("weights.pt", "conv.pt"):
+        for call, argument in ((models.weights, "pretrained"), (lambda name: models.find([name]), "models")):
+            with pytest.raises(ConfigError, match=f"^{argument}={name}: "):
+                call(name)
 
 
 @pytest.mark.parametrize(

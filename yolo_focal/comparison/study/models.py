@@ -58,10 +58,7 @@ def find(names: Sequence[str]) -> list[Model]:
     models = []
     for name, label in zip(names, _labels(names), strict=True):
         file = _file(str(name))
-        try:
-            yolo = YOLO(file)
-        except Exception as error:  # whatever the parser raises: the model is what the user can correct
-            raise ConfigError(f"models={name}: {error}") from None
+        yolo = _load(file, "models", name)
         parameters = sum(parameter.numel() for parameter in yolo.model.parameters())
         content, scale = _content(file, yolo.model), _assumed_scale(file, yolo)
         rows = [*yolo.model.yaml["backbone"], *yolo.model.yaml["head"]]
@@ -86,11 +83,25 @@ def weights(pretrained: Any) -> Any:
     """Return what every run's `pretrained` is: the absolute path of a file, found or downloaded once; else as given.
 
     Raises:
-        ConfigError: There is no such file.
+        ConfigError: There is no such file, or it is no checkpoint.
     """
     if not isinstance(pretrained, (str, Path)):
         return pretrained
-    return str(_checkpoint(str(pretrained), "pretrained"))
+    if Path(pretrained).suffix != ".pt":
+        raise ConfigError(f"pretrained={pretrained}: write a checkpoint, such as yolov8n.pt, or True or False")
+    file = str(_checkpoint(str(pretrained), "pretrained"))
+    _load(file, "pretrained", pretrained)
+    return file
+
+
+def _load(file: str, argument: str, name: object) -> Any:
+    """Load a checkpoint or build a model YAML, which is what the user can correct where it fails."""
+    try:
+        yolo = YOLO(file)
+        yolo.model.yaml["backbone"]
+    except Exception as error:  # whatever torch, Ultralytics or its parser raise
+        raise ConfigError(f"{argument}={name}: {error}") from None
+    return yolo
 
 
 def digest(file: str | Path) -> str:
