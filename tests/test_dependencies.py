@@ -82,7 +82,7 @@ except ConfigError as error:
         (
             ["timm"],
             "__import__('yolo_focal.backbones').backbones.Timm(3, 'resnet18')",
-            "this model has a backbone of timm, which is not installed: pip install yolo-focal[timm]",
+            "this model has a backbone of timm, which is not installed: pip install timm",
         ),
         (
             ["polars"],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -100,18 +99,6 @@ def begun(small_set: str) -> Iterator[Any]:
     run.folder.mkdir(parents=True)
     (run.folder / "log.txt").touch()
     yield go_on
-
-
-def test_before_a_run_has_begun_anything_may_change(small_set: str) -> None:
-    """A command that was refused, or stopped before the first run, binds nobody."""
-    folder = Path("runs/compare/one")
-    folder.mkdir(parents=True)
-    with pytest.raises(ConfigError) as caught:
-        begin(folder, check(small_set, PAIR, Options(folds=500), {"epochs": 3}))
-    assert "folds=500" in str(caught.value)
-    begin(folder, check(small_set, PAIR, Options(seeds=3), {"epochs": 3}))
-    its_plan, _ = begin(folder, check(small_set, PAIR[::-1], Options(seeds=2), {"epochs": 4}))
-    assert (its_plan.labels, its_plan.looks) == (["yolov8n-focal", "yolov8n"], [2])
 
 
 def test_what_changes_no_result_may_change(begun: Any, small_set: str) -> None:
@@ -218,28 +205,6 @@ def test_what_changes_results_is_refused(change: dict[str, Any], message: str, b
         f"{Path('runs/compare/one')} was begun with {message.format(workers=workers)}: write name= with another name "
         "than one, or what it was begun with"
     )
-
-
-def test_runs_are_not_thrown_away_for_another_split(begun: Any, small_set: str) -> None:
-    Path(small_set).write_text(Path(small_set).read_text() + f"test: {Path('set/images/val').absolute()}\n")
-    with pytest.raises(ConfigError) as caught:
-        begun()
-    assert "was begun with data=its images and labels as they were" in str(caught.value)
-    folder = Path("runs/compare/two")
-    _, (run, *_) = begin(folder, check(small_set, PAIR, Options(), {"epochs": 3}))
-    run.folder.mkdir(parents=True)
-    (run.folder / "result.json").touch()
-    with pytest.raises(ConfigError) as caught:
-        begin(folder, check(small_set, PAIR, Options(split="val"), {"epochs": 3}))
-    assert str(caught.value) == (
-        f"{folder} was begun with the split that is scored=test, and now it is val: write name= with another name than "
-        "two, or what it was begun with"
-    )
-    file = folder / "plan.json"
-    known = json.loads(file.read_text())
-    del known["conditions"]["scored"]  # as an older release has written it
-    file.write_text(json.dumps(known))
-    begin(folder, check(small_set, PAIR, Options(), {"epochs": 3}))
 
 
 def test_changed_files_and_versions_are_refused(begun: Any, monkeypatch: pytest.MonkeyPatch) -> None:

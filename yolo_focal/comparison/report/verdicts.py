@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
-from yolo_focal.comparison.report import layers
+from yolo_focal.comparison.report import layers, models
 from yolo_focal.comparison.report.analysis import Analysis, Pair, fraction, looks, pairs, standard_deviations
 from yolo_focal.comparison.report.i18n import phrase
-from yolo_focal.comparison.stats import power, starts
+from yolo_focal.comparison.stats import power
 from yolo_focal.comparison.stats.bootstrap import ImagesInterval
 from yolo_focal.comparison.stats.paired_t import CONFIDENCE, Difference
 from yolo_focal.comparison.store.run_folder import LOG, short
-from yolo_focal.comparison.store.run_result import Work
 from yolo_focal.comparison.study.dataset import first_images
 from yolo_focal.comparison.study.plan import Plan
 from yolo_focal.comparison.study.results import RunOutcome
@@ -146,33 +145,9 @@ def _about_images(lang: str, images: ImagesInterval | None) -> str:
 
 def _what_else(analysis: Analysis, pair: Pair) -> Iterator[str]:
     """Say what else may be the reason for a difference between two models, or for there being none."""
-    yield from about_models(analysis.plan, pair, analysis.works)
+    yield from models.about(analysis.plan, pair, analysis.works)
     if pair.first == analysis.plan.labels[0]:
         yield layers.blind(analysis.plan, analysis.layers, pair.other)
-
-
-def about_models(plan: Plan, pair: Pair, works: Mapping[str, Work]) -> Iterator[str]:
-    """Say what of two models beside their layers may be the reason for a difference.
-
-    Args:
-        plan: The comparison.
-        pair: The models.
-        works: What the runs of each model did, of which none may have finished.
-    """
-    lang = plan.options.lang
-    first, other = (works.get(label) for label in pair)
-    start = starts.difference(first.layers or {}, other.layers or {}) if first and other else None
-    if start is not None:
-        yield phrase(lang, "unequal_starts", **pair._asdict(), tensors=start.tensors, a=start.first, b=start.other)
-    assumed = [model for model in plan.models if model.label in pair and model.assumed]
-    if len(assumed) == 1:
-        yield phrase(lang, "assumed_scale", label=assumed[0].label, scale=assumed[0].assumed)
-    for model in plan.models:
-        if model.label == pair.other and model.width is not None:
-            yield phrase(lang, "control", other=model.label, first=plan.labels[0], width=model.width)
-            (a, of_a), (b, of_b) = ((work and work.transferred) or [0, 0] for work in (first, other))
-            key = "control_behind" if a * of_b > b * of_a else "control_size"
-            yield phrase(lang, key, **pair._asdict(), a=a, of_a=of_a, b=b, of_b=of_b)
 
 
 def _name(outcome: RunOutcome) -> str:

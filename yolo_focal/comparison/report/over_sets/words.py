@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
-from yolo_focal.comparison.report import verdicts
+from yolo_focal.comparison.report import models, verdicts
 from yolo_focal.comparison.report.analysis import Pair
 from yolo_focal.comparison.report.i18n import phrase
 from yolo_focal.comparison.report.over_sets.analysis import OneSet, SetsAnalysis
@@ -38,7 +38,7 @@ def verdict(analysis: SetsAnalysis, pair: Pair) -> str:
     said += _superiority(lang, pair, found) + _without_blind(analysis, pair)
     # A model starts alike on all sets, but for what their classes change: one set stands for the others.
     works = next((one.works for one in analysis.sets.values() if {*pair} <= one.works.keys()), {})
-    return said + "".join(verdicts.about_models(plan, pair, works))
+    return said + "".join(models.about(plan, pair, works))
 
 
 def verdict_lines(analysis: SetsAnalysis) -> list[str]:
