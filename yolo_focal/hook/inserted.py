@@ -103,10 +103,9 @@ def _check_one_map(index: int, row: list[Any], channels: Sequence[int], where: s
         ConfigError: It reads a row of Timm's, and is neither TimmMap, Ultralytics' Index nor a user's module.
     """
     takes_several = row[2] in {"TimmMap", "Index"} or (registry.find(row[2]) and not registry.is_built_in(row[2]))
-    before = {} if takes_several or not index else {i: c for i, c in enumerate(channels) if isinstance(c, MapChannels)}
-    sources = [source for source in (row[0] if isinstance(row[0], list) else [row[0]]) if isinstance(source, int)]
-    for read in (source if source >= 0 else index + source for source in sources):
-        if read in before:
+    sources = row[0] if isinstance(row[0], list) else [row[0]]
+    for read, made in enumerate(channels):
+        if isinstance(made, MapChannels) and not takes_several and (read in sources or read - index in sources):
             raise ConfigError(
                 f"{where}: it reads row {read} (Timm), which returns several maps; put a row that takes one of them "
                 f"between, such as [{read}, 1, TimmMap, [32]]"
