@@ -115,7 +115,7 @@ class Timm(nn.Module):
                 f"({one_line(error)[:120]}); install the timm that it was trained with"
             ) from error
         for name, parameter in network.named_parameters():
-            parameter.requires_grad_(name in state["trained"])
+            parameter.requires_grad_(name in state.get("trained", state["weights"]))  # the first checkpoints do not say
         self.network = network.train(self.training)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Timm:

@@ -50,9 +50,8 @@ def compare(
         data: The data set, as for `yolo train`; several as a list or with commas between, or as a folder of data YAML
             files.
         models: Model YAMLs or checkpoints of one task, two or more, as a list or with commas between; each is compared
-            with the first. "collection"
-            stands for all packaged models of the first one's family, scale and task, without FocalNet, and alone for
-            those of `yolov8n.yaml` behind it.
+            with the first. "collection" stands for all packaged models of the first one's family, scale and task,
+            without those with another backbone, and alone for those of `yolov8n.yaml` behind it.
         seeds: Number of seeds that each model is trained with. It is fixed when the comparison begins; a larger number
             extends the comparison, and the intervals are corrected for it.
         name: Name of the folder.
