@@ -77,7 +77,7 @@ def analyse(plan: Plan, outcomes: Sequence[RunOutcome]) -> Analysis:
         found,
         _of_shares(over_seeds),
         _over_images(plan, finished, over_seeds),
-        works(plan, outcomes),
+        works(outcomes),
         {other: _of_shares(differences(plan, of_score)) for other, of_score in by_score.items()},
         {pair: _by_name(plan, pair, finished, by_class) for pair in over_seeds},
         {pair: _by_name(plan, pair, finished, by_size) for pair in over_seeds},
@@ -139,13 +139,9 @@ def _of_shares(found: Mapping[Pair, Difference | None]) -> dict[Pair, Difference
     return {pair: difference and difference.of_shares() for pair, difference in found.items()}
 
 
-def works(plan: Plan, outcomes: Sequence[RunOutcome]) -> dict[str, Work]:
+def works(outcomes: Sequence[RunOutcome]) -> dict[str, Work]:
     """Return what the first finished run of each model did."""
-    found: dict[str, Work] = {}
-    for outcome in outcomes:
-        if outcome.result is not None and outcome.run.label in plan.labels:
-            found.setdefault(outcome.run.label, outcome.result.work)
-    return found
+    return {outcome.run.label: outcome.result.work for outcome in reversed(outcomes) if outcome.result is not None}
 
 
 def looks(plan: Plan) -> list[int]:

@@ -76,7 +76,7 @@ def one_set(plan: Plan, outcomes: Sequence[RunOutcome]) -> OneSet:
     """Compare the models on one data set by their finished runs."""
     found = scores(plan, outcomes)
     over_seeds = {pair: one and one.of_shares() for pair, one in differences(plan, found).items()}
-    return OneSet(plan, outcomes, found, over_seeds, layers.shares(plan, outcomes), works(plan, outcomes))
+    return OneSet(plan, outcomes, found, over_seeds, layers.shares(plan, outcomes), works(outcomes))
 
 
 def analyse_sets(sets: Mapping[str, OneSet], registered: Sequence[Registered]) -> SetsAnalysis:
